@@ -1,0 +1,37 @@
+"""Run the operator: ``python -m vmext_operator``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import time
+from datetime import UTC, datetime
+
+from vmext_operator import __version__
+from vmext_operator.control import logs, runtime
+from vmext_operator.control.reconcile import Clock
+
+
+def main() -> None:
+    """Read the command line and run until a signal ends it."""
+    parser = argparse.ArgumentParser(prog="vmext-operator", description="Turns declared extensions into goal states.")
+    parser.add_argument(
+        "--kubeconfig",
+        default=os.environ.get("KUBECONFIG"),
+        help="kubeconfig file (default: $KUBECONFIG, else the Pod's ServiceAccount)",
+    )
+    parser.add_argument("--namespace", action="append", default=[], help="serve this namespace only; may be repeated")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument("--version", action="version", version=f"vmext-operator {__version__}")
+    arguments = parser.parse_args()
+
+    logs.configure(arguments.log_level)
+    options = runtime.Options(arguments.kubeconfig, arguments.namespace)
+    clock = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
+    asyncio.run(runtime.run(options, clock, random.Random()))  # noqa: S311 - it spreads retries, it guards nothing
+
+
+if __name__ == "__main__":
+    main()

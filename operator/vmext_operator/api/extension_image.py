@@ -1,0 +1,78 @@
+"""VirtualMachineExtensionImage: one version of one extension in the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vmext_operator.api import fields, meta
+from vmext_operator.api.version import Version
+
+PLURAL = "virtualmachineextensionimages"
+KIND = "VirtualMachineExtensionImage"
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """The zip of a version: where it is, and how to know it."""
+
+    urls: tuple[str, ...]
+    sha256: str
+    size_bytes: int
+
+    def render(self) -> dict[str, Any]:
+        """Return the package as a GoalState has it."""
+        return {"urls": list(self.urls), "sha256": self.sha256, "sizeBytes": self.size_bytes}
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionImage:
+    """One version of one extension as the catalog offers it."""
+
+    meta: meta.Meta
+    publisher: str
+    type: str
+    version: Version
+    package: Package
+    locations: frozenset[str]
+    withdrawn: bool
+    enable_timeout_seconds: int | None
+
+    @property
+    def handler_name(self) -> str:
+        """Return ``publisher.type`` as the catalog writes it."""
+        return f"{self.publisher}.{self.type}"
+
+    @property
+    def handler_key(self) -> str:
+        """Return ``publisher.type`` in lower case, as the catalog is searched by."""
+        return self.handler_name.lower()
+
+
+def parse_package(obj: Mapping[str, Any], path: str) -> Package:
+    """Parse a package of a catalog entry or of a goal state. Raises ParseError."""
+    return Package(
+        urls=tuple(fields.field(obj, path, "urls", list)),
+        sha256=fields.field(obj, path, "sha256", str),
+        size_bytes=fields.field(obj, path, "sizeBytes", int),
+    )
+
+
+def parse(obj: Mapping[str, Any]) -> ExtensionImage:
+    """Parse a VirtualMachineExtensionImage. Raises ParseError."""
+    spec = fields.field(obj, "object", "spec", dict)
+    defaults = fields.optional(spec, "spec", "defaults", dict) or {}
+    timeout = fields.optional(defaults, "spec.defaults", "enableTimeout", str)
+    return ExtensionImage(
+        meta=meta.parse(obj),
+        publisher=fields.field(spec, "spec", "publisher", str),
+        type=fields.field(spec, "spec", "type", str),
+        version=Version(fields.field(spec, "spec", "version", str), "spec.version"),
+        package=parse_package(fields.field(spec, "spec", "package", dict), "spec.package"),
+        locations=frozenset(fields.optional(spec, "spec", "locations", list) or ()),
+        withdrawn=fields.optional(spec, "spec", "withdrawn", bool) is True,
+        enable_timeout_seconds=None
+        if timeout is None
+        else max(1, fields.seconds(timeout, "spec.defaults.enableTimeout")),
+    )

@@ -1,0 +1,221 @@
+"""GoalState: what one machine should do (spec, the operator's) and what came of it (status, the agent's)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from vmext_operator.api import extension_image, fields, meta
+from vmext_operator.errors import ParseError
+
+PLURAL = "goalstates"
+KIND = "GoalState"
+
+E = TypeVar("E", bound=enum.Enum)
+
+
+class EntryState(enum.Enum):
+    """What the machine should do with an extension."""
+
+    ENABLED = "enabled"
+    UNINSTALL = "uninstall"
+    ORPHAN = "orphan"
+
+
+class Outcome(enum.Enum):
+    """How far the machine is with an extension."""
+
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    REMOVED = "Removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """The code that carries an extension out, in one exact version."""
+
+    name: str
+    version: str
+    package: extension_image.Package
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One extension of the goal."""
+
+    name: str
+    uid: str
+    state: EntryState
+    sequence_number: int
+    force_update_tag: str | None
+    settings: str
+    timeout_seconds: int
+    handler: Handler
+
+    def render(self) -> dict[str, Any]:
+        """Return the entry as the API has it."""
+        return fields.without_none(
+            {
+                "name": self.name,
+                "uid": self.uid,
+                "state": self.state.value,
+                "sequenceNumber": self.sequence_number,
+                "forceUpdateTag": self.force_update_tag,
+                "settings": self.settings,
+                "timeoutSeconds": self.timeout_seconds,
+                "handler": {
+                    "name": self.handler.name,
+                    "version": self.handler.version,
+                    "package": self.handler.package.render(),
+                },
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The spec of a GoalState; entries are in order of their names."""
+
+    vm_uid: str
+    model_hash: str
+    last_sequence_number: int
+    extensions: tuple[Entry, ...]
+
+    def entry(self, name: str) -> Entry | None:
+        """Return the entry of that extension name, or None."""
+        return next((entry for entry in self.extensions if entry.name == name), None)
+
+    def render(self) -> dict[str, Any]:
+        """Return the goal as the API has it."""
+        return {
+            "vmUID": self.vm_uid,
+            "modelHash": self.model_hash,
+            "lastSequenceNumber": self.last_sequence_number,
+            "extensions": [entry.render() for entry in self.extensions],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the machine says of one entry; ``raw`` is the whole of it, for what only passes through."""
+
+    uid: str
+    state: EntryState
+    sequence_number: int
+    version: str
+    outcome: Outcome
+    operation: str | None
+    reason: str | None
+    message: str | None
+    installed_version: str | None
+    raw: Mapping[str, Any]
+
+    def answers(self, entry: Entry) -> bool:
+        """Tell whether this speaks of exactly that entry, not of one before it."""
+        return (self.uid, self.state, self.sequence_number, self.version) == (
+            entry.uid,
+            entry.state,
+            entry.sequence_number,
+            entry.handler.version,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The status of a GoalState: all that a machine says."""
+
+    agent_version: str | None
+    guest: Mapping[str, Any]
+    answers: Mapping[str, Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class GoalState:
+    """A GoalState as it stands in the API server; report is None until an agent has reported."""
+
+    meta: meta.Meta
+    goal: Goal
+    report: Report | None
+
+
+def parse(obj: Mapping[str, Any]) -> GoalState:
+    """Parse a GoalState. Raises ParseError for the spec; answers that can't be read count as not given."""
+    spec = fields.field(obj, "object", "spec", dict)
+    entries = fields.field(spec, "spec", "extensions", list)
+    status = fields.optional(obj, "object", "status", dict)
+    return GoalState(
+        meta=meta.parse(obj),
+        goal=Goal(
+            vm_uid=fields.field(spec, "spec", "vmUID", str),
+            model_hash=fields.field(spec, "spec", "modelHash", str),
+            last_sequence_number=fields.field(spec, "spec", "lastSequenceNumber", int),
+            extensions=tuple(
+                sorted(
+                    (_entry(entry, f"spec.extensions[{index}]") for index, entry in enumerate(entries)),
+                    key=lambda entry: entry.name,
+                )
+            ),
+        ),
+        report=None if not status else _report(status),
+    )
+
+
+def _entry(obj: Mapping[str, Any], path: str) -> Entry:
+    handler = fields.field(obj, path, "handler", dict)
+    return Entry(
+        name=fields.field(obj, path, "name", str),
+        uid=fields.field(obj, path, "uid", str),
+        state=_enum(EntryState, fields.field(obj, path, "state", str), f"{path}.state"),
+        sequence_number=fields.field(obj, path, "sequenceNumber", int),
+        force_update_tag=fields.optional(obj, path, "forceUpdateTag", str),
+        settings=fields.field(obj, path, "settings", str),
+        timeout_seconds=fields.field(obj, path, "timeoutSeconds", int),
+        handler=Handler(
+            name=fields.field(handler, f"{path}.handler", "name", str),
+            version=fields.field(handler, f"{path}.handler", "version", str),
+            package=extension_image.parse_package(
+                fields.field(handler, f"{path}.handler", "package", dict), f"{path}.handler.package"
+            ),
+        ),
+    )
+
+
+def _report(status: Mapping[str, Any]) -> Report:
+    answers = {}
+    for name, raw in (fields.optional(status, "status", "extensions", dict) or {}).items():
+        try:
+            answers[name] = _answer(raw, f"status.extensions.{name}")
+        except ParseError:
+            # A guest may write what it likes; what can't be read is as good as not written.
+            continue
+    return Report(
+        agent_version=fields.optional(status, "status", "agentVersion", str),
+        guest=fields.optional(status, "status", "guest", dict) or {},
+        answers=answers,
+    )
+
+
+def _answer(raw: Mapping[str, Any], path: str) -> Answer:
+    return Answer(
+        uid=fields.field(raw, path, "uid", str),
+        state=_enum(EntryState, fields.field(raw, path, "state", str), f"{path}.state"),
+        sequence_number=fields.field(raw, path, "sequenceNumber", int),
+        version=fields.field(raw, path, "version", str),
+        outcome=_enum(Outcome, fields.field(raw, path, "outcome", str), f"{path}.outcome"),
+        operation=fields.optional(raw, path, "operation", str),
+        reason=fields.optional(raw, path, "reason", str),
+        message=fields.optional(raw, path, "message", str),
+        installed_version=fields.optional(raw, path, "installedVersion", str),
+        raw=raw,
+    )
+
+
+def _enum(kind: type[E], value: str, path: str) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(str(member.value) for member in kind)
+        raise ParseError(path, f"{value!r} is none of {known}") from None

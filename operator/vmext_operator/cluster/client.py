@@ -1,0 +1,183 @@
+"""The one way to the API server: a handful of verbs over the official client's connection, on plain dicts.
+
+The official package gives what is dull and hard: kubeconfigs, in-cluster tokens that change, TLS. Its models are left
+out, since custom objects have none. All requests go through :meth:`Client.request`, which counts them, bounds how many
+are under way, and turns every failure into one of the operator's own errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import kopf
+from kubernetes.aio import client as kubernetes_client
+from kubernetes.aio import config as kubernetes_config
+
+from vmext_operator.api import GROUP, VERSION
+from vmext_operator.api.meta import Key
+from vmext_operator.errors import ConflictError, NotFoundError, RefusedError, TransientClusterError
+
+FIELD_MANAGER = "vmext-operator"
+PAGE_SIZE = 500
+
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+_JSON = "application/json"
+#: Codes by which a server says "not now" instead of "no". 401 is among them: a token that is being renewed.
+_TRANSIENT = frozenset({401, 408, 429, 500, 502, 503, 504})
+
+
+class Client:
+    """Requests to one API server.
+
+    Args:
+        kubeconfig: a file's path, or None for the place that the environment names, in a Pod its ServiceAccount.
+        in_flight: how many requests may be under way at once.
+        timeout_s: of each request.
+    """
+
+    def __init__(self, *, kubeconfig: str | None, in_flight: int = 64, timeout_s: float = 30.0) -> None:
+        self._kubeconfig = kubeconfig
+        self._slots = asyncio.Semaphore(in_flight)
+        self._in_flight = in_flight
+        self._timeout_s = timeout_s
+        self._api: kubernetes_client.ApiClient | None = None
+
+    async def __aenter__(self) -> Client:
+        configuration = kubernetes_client.Configuration()
+        if self._kubeconfig is not None:
+            await kubernetes_config.load_kube_config(config_file=self._kubeconfig, client_configuration=configuration)
+        else:
+            kubernetes_config.load_incluster_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = self._in_flight
+        self._api = kubernetes_client.ApiClient(configuration)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._api is not None:
+            await self._api.close()
+
+    async def kopf_login(self) -> kopf.ConnectionInfo:
+        """Return the same credentials as kopf takes them."""
+        assert self._api is not None, "the client is used inside 'async with' only"
+        configuration = self._api.configuration
+        bearer = await configuration.get_api_key_with_prefix("BearerToken") or ""
+        return kopf.ConnectionInfo(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            insecure=not configuration.verify_ssl,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            token=bearer.removeprefix("Bearer ") or None,
+        )
+
+    async def get(self, plural: str, key: Key) -> dict[str, Any]:
+        """Return an object. Raises ClusterError."""
+        return await self.request("GET", path(plural, key))
+
+    async def list_all(self, plural: str) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        """Yield all objects of a kind in pages, each with the whole list's resourceVersion. Raises ClusterError."""
+        token = ""
+        while True:
+            query = {"limit": str(PAGE_SIZE)} | ({"continue": token} if token else {})
+            page = await self.request("GET", path(plural, None), query=query)
+            yield page["items"], page["metadata"]["resourceVersion"]
+            token = page["metadata"].get("continue") or ""
+            if not token:
+                return
+
+    async def create(self, plural: str, namespace: str, obj: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object; one that is there already is a ConflictError. Raises ClusterError."""
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self.request("POST", path(plural, Key(namespace, "")), query=query, body=obj)
+
+    async def apply(self, plural: str, key: Key, obj: Mapping[str, Any]) -> dict[str, Any]:
+        """Apply an object server-side, as owner of every field in it. Raises ClusterError."""
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self.request("PATCH", path(plural, key), query=query, body=obj, content_type=_APPLY)
+
+    async def patch(self, plural: str, key: Key, patch: Mapping[str, Any], *, status: bool = False) -> dict[str, Any]:
+        """Merge a patch into an object or into its status. Raises ClusterError."""
+        target = path(plural, key) + ("/status" if status else "")
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self.request("PATCH", target, query=query, body=patch, content_type=_MERGE)
+
+    async def delete(self, plural: str, key: Key, *, uid: str) -> None:
+        """Delete the object that has this UID; one that is gone already is a NotFoundError. Raises ClusterError."""
+        await self.request("DELETE", path(plural, key), body={"preconditions": {"uid": uid}})
+
+    async def create_event(self, namespace: str, event: Mapping[str, Any]) -> None:
+        """Write an Event. Raises ClusterError."""
+        await self.request("POST", f"/api/v1/namespaces/{quote(namespace)}/events", body=event)
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = _JSON,
+    ) -> dict[str, Any]:
+        """Make a request and return the object that came back.
+
+        Raises:
+            TransientClusterError: no answer, or one that may be another next time.
+            ConflictError, NotFoundError: 409 (and 412), 404.
+            RefusedError: any other refusal.
+        """
+        assert self._api is not None, "the client is used inside 'async with' only"
+        configuration = self._api.configuration
+        headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
+        token = await configuration.get_api_key_with_prefix("BearerToken")
+        if token:
+            headers["Authorization"] = token
+        url = configuration.host + target + (f"?{urlencode(query)}" if query else "")
+        what = f"{method} {target}"
+        try:
+            async with self._slots:
+                response = await self._api.rest_client.request(
+                    method,
+                    url,
+                    headers=headers,
+                    body=body,
+                    _request_timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+                )
+                content = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise TransientClusterError(what, 0, str(error) or type(error).__name__) from error
+        return _answer(what, response.status, content)
+
+
+def path(plural: str, key: Key | None) -> str:
+    """Return the path of an object, of a namespace's collection (no name) or of the whole collection (no key)."""
+    parts = ["/apis", GROUP, VERSION]
+    if key is not None and key.namespace:
+        parts += ["namespaces", quote(key.namespace, safe="")]
+    parts.append(plural)
+    if key is not None and key.name:
+        parts.append(quote(key.name, safe=""))
+    return "/".join(parts)
+
+
+def _answer(what: str, status: int, content: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(content)
+        obj: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
+    except ValueError:
+        obj = {}
+    if status < 300:
+        return obj
+    message = str(obj.get("message") or content[:200].decode(errors="replace"))
+    if status in (409, 412):
+        raise ConflictError(what, status, message)
+    if status == 404:
+        raise NotFoundError(what, status, message)
+    if status in _TRANSIENT:
+        raise TransientClusterError(what, status, message)
+    raise RefusedError(what, status, message)

@@ -1,0 +1,1 @@
+"""What turns decisions into action: the feed, the store, the queue, the reconcile, the resync."""

@@ -1,0 +1,71 @@
+"""kopf as the feed of the store: every event of our kinds goes in, and nothing is decided here.
+
+kopf drops what an event handler raises and never calls it again: hence no I/O and no decision in it. The feed is a
+seam; whoever replaces it calls ``store.observe`` for each event and ends when its watch is beyond mending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import kopf
+
+from vmext_operator.api import GROUP, VERSION
+from vmext_operator.control.resync import PLURALS
+from vmext_operator.control.store import Store
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Remembers no last state: nobody asks for differences, and users' objects stay free of our annotations."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return
+
+
+def registry(store: Store, connection: kopf.ConnectionInfo) -> kopf.OperatorRegistry:
+    """Return the kopf registry whose handlers feed that store."""
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return connection
+
+    @kopf.on.startup(registry=handlers)
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.persistence.diffbase_storage = _NoDiffBase()
+        settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+        settings.persistence.finalizer = f"{GROUP}/kopf"
+        settings.posting.enabled = False
+        settings.scanning.disabled = True
+        settings.peering.standalone = True
+        settings.watching.chunk_size = 500
+        settings.networking.error_backoffs = (0.1, 0.2, 0.4, 0.8, 1.6)
+
+    for plural in PLURALS:
+        _subscribe(handlers, store, plural)
+    return handlers
+
+
+def _subscribe(handlers: kopf.OperatorRegistry, store: Store, plural: str) -> None:
+    @kopf.on.event(GROUP, VERSION, plural, id=plural, registry=handlers)
+    async def observe(event: kopf.RawEvent, **_: Any) -> None:
+        store.observe(plural, event["object"], deleted=event["type"] == "DELETED")
+
+
+async def run(handlers: kopf.OperatorRegistry, namespaces: Sequence[str], ready: asyncio.Event) -> None:
+    """Run kopf until a signal ends it; raises what ends its watches otherwise."""
+    await kopf.operator(
+        registry=handlers,
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=list(namespaces),
+        ready_flag=ready,
+    )

@@ -1,0 +1,392 @@
+"""Reconcile one machine: load what is known, decide, and write only what differs.
+
+The phases follow the order in which a crash between two of them does no harm: finalizers before the goal that needs
+them, the goal before what is said of it, and a finalizer is taken off only when the machine is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from vmext_operator.api import API_VERSION, goal_state, virtual_machine, virtual_machine_extension
+from vmext_operator.api.goal_state import Entry, EntryState, Goal, Outcome
+from vmext_operator.api.meta import Key, Meta
+from vmext_operator.api.virtual_machine import VirtualMachine
+from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
+from vmext_operator.cluster.client import Client
+from vmext_operator.cluster.events import Event
+from vmext_operator.control import scope
+from vmext_operator.control.stages import Stages
+from vmext_operator.control.store import Store
+from vmext_operator.core import goal_compile, merge_patch, projection, verdict
+from vmext_operator.core.reasons import Reason
+from vmext_operator.errors import ClusterError, NotFoundError
+
+logger = logging.getLogger(__name__)
+
+#: What lasts less is not written: a fast extension costs one status write, not three.
+WORTH_WRITING_AFTER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where time comes from: the wall's for what is written, a monotonic one for what lasts."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+
+    def text(self) -> str:
+        """Return the wall's time as the API writes it."""
+        return self.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Reconciler:
+    """Brings one machine at a time to what is declared.
+
+    Args:
+        client: the API server.
+        store: the picture of the cluster; what is written is put into it at once.
+        clock: wall and monotonic time.
+    """
+
+    def __init__(self, client: Client, store: Store, clock: Clock) -> None:
+        self._client = client
+        self._store = store
+        self._clock = clock
+        self._stages = Stages(clock.monotonic)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Reconcile a machine; return after how many seconds to look again, None for not without a change.
+
+        Raises:
+            ClusterError: a write failed; the machine is to be looked at again. All that was written stands.
+        """
+        loaded = scope.load(self._store, key)
+        if loaded.machine is None:
+            return await self._without_machine(loaded)
+        machine = loaded.machine
+
+        compiled = goal_compile.compile_goal(
+            goal_compile.Declared(
+                machine=machine,
+                extensions=self._considered(loaded),
+                catalog=loaded.catalog,
+                last=loaded.goal_state.goal if loaded.goal_state is not None else None,
+                report=loaded.report,
+                gone=await self._confirm_gone(loaded),
+                now=self._clock.now(),
+            )
+        )
+        await self._protect(machine, loaded.extensions, compiled.goal)
+        await self._write_goal(loaded, compiled.goal)
+
+        released = await self._release(loaded, compiled.goal)
+        held = dict(compiled.held)
+        if machine.meta.deleted is not None:
+            waiting = [one for one in loaded.extensions if one.meta.deleted is not None and one not in released]
+            if not waiting:
+                await self._release_machine(loaded)
+            for extension in loaded.extensions:
+                held[extension.meta.uid] = verdict.waits(
+                    Reason.VIRTUAL_MACHINE_DELETING, f"{key.name} is being deleted; what it has stays on it"
+                )
+        situations = [
+            projection.Situation(
+                extension, compiled.goal.entry(extension.meta.key.name), held.get(extension.meta.uid), loaded.report
+            )
+            for extension in loaded.extensions
+            if extension not in released
+        ]
+        projected, again = await self._project(situations)
+        if machine.meta.deleted is None:
+            again.append(await self._project_machine(machine, loaded, projected))
+        again.extend(self._deadlines(loaded, released))
+        return min((seconds for seconds in again if seconds is not None), default=None)
+
+    # -- phases
+
+    def _considered(self, loaded: scope.Scope) -> Sequence[VirtualMachineExtension]:
+        """Return the extensions to compile: nothing new comes onto a machine that is being deleted."""
+        machine, known = loaded.machine, loaded.goal_state
+        if machine is None or machine.meta.deleted is None:
+            return loaded.extensions
+        uids = {entry.uid for entry in known.goal.extensions} if known is not None else set()
+        return [extension for extension in loaded.extensions if extension.meta.uid in uids]
+
+    async def _confirm_gone(self, loaded: scope.Scope) -> frozenset[str]:
+        """Return the UIDs of entries whose extension the API server itself no longer has."""
+        known = {extension.meta.uid for extension in loaded.extensions}
+        gone = set()
+        for entry in loaded.goal_state.goal.extensions if loaded.goal_state is not None else ():
+            if entry.uid in known:
+                continue
+            try:
+                found = await self._client.get(virtual_machine_extension.PLURAL, Key(loaded.key.namespace, entry.name))
+            except NotFoundError:
+                gone.add(entry.uid)
+                continue
+            self._store.observe(virtual_machine_extension.PLURAL, found)
+            if found["metadata"]["uid"] != entry.uid:
+                gone.add(entry.uid)
+        return frozenset(gone)
+
+    async def _protect(
+        self, machine: VirtualMachine, extensions: Sequence[VirtualMachineExtension], goal: Goal
+    ) -> None:
+        """Put our finalizers on what the goal is about to name, so that deleting it waits for the machine."""
+        if not goal.extensions:
+            return
+        if machine.meta.deleted is None:
+            await self._add_finalizer(virtual_machine.PLURAL, machine.meta, virtual_machine.FINALIZER)
+        named = {entry.uid for entry in goal.extensions if entry.state is EntryState.ENABLED}
+        await asyncio.gather(
+            *(
+                self._add_finalizer(
+                    virtual_machine_extension.PLURAL, extension.meta, virtual_machine_extension.FINALIZER
+                )
+                for extension in extensions
+                if extension.meta.uid in named and extension.meta.deleted is None
+            )
+        )
+
+    async def _write_goal(self, loaded: scope.Scope, goal: Goal) -> None:
+        """Write the goal where it differs, on top of exactly the version that it was compiled from."""
+        known = loaded.goal_state
+        if known is not None and known.goal == goal:
+            return
+        if known is None:
+            if not goal.extensions:
+                return
+            version = await self._create_goal_state(loaded.key, goal)
+        else:
+            version = known.meta.resource_version
+        written = await self._client.apply(
+            goal_state.PLURAL, loaded.key, _goal_object(loaded.key, goal, resourceVersion=version)
+        )
+        self._store.observe(goal_state.PLURAL, written)
+        logger.info(
+            "goal written vm=%s generation=%s extensions=%d sequence_number=%d",
+            loaded.key,
+            written["metadata"]["generation"],
+            len(goal.extensions),
+            goal.last_sequence_number,
+        )
+
+    async def _create_goal_state(self, key: Key, goal: Goal) -> str:
+        """Create a GoalState without extensions; return its resourceVersion.
+
+        Creation is a POST, so that one that the store does not know of yet is a conflict and not overwritten. What a
+        POST writes would never be given up by a later apply: hence the extensions come by apply alone.
+        """
+        empty = Goal(goal.vm_uid, goal.model_hash, goal.last_sequence_number, ())
+        created = await self._client.create(goal_state.PLURAL, key.namespace, _goal_object(key, empty))
+        version: str = created["metadata"]["resourceVersion"]
+        return version
+
+    async def _release(self, loaded: scope.Scope, goal: Goal) -> list[VirtualMachineExtension]:
+        """Take our finalizer off those deleted extensions that the machine is done with; return them."""
+        released = []
+        for extension in loaded.extensions:
+            if extension.meta.deleted is None:
+                continue
+            entry = goal.entry(extension.meta.key.name)
+            if entry is not None and entry.uid != extension.meta.uid:
+                entry = None
+            event = _farewell(extension, entry, loaded)
+            if event is None:
+                continue
+            if await self._remove_finalizer(
+                virtual_machine_extension.PLURAL, extension.meta, virtual_machine_extension.FINALIZER
+            ):
+                await self._tell(event)
+            released.append(extension)
+        return released
+
+    async def _release_machine(self, loaded: scope.Scope) -> None:
+        """Take away what belongs to a machine that is being deleted, then our finalizer."""
+        await self._delete_goal_state(loaded)
+        assert loaded.machine is not None
+        await self._remove_finalizer(virtual_machine.PLURAL, loaded.machine.meta, virtual_machine.FINALIZER)
+
+    async def _without_machine(self, loaded: scope.Scope) -> float | None:
+        """Reconcile extensions whose machine is not declared: they wait, and their deletion waits for nothing."""
+        if loaded.goal_state is not None:
+            try:
+                found = await self._client.get(virtual_machine.PLURAL, loaded.key)
+            except NotFoundError:
+                await self._delete_goal_state(loaded)
+            else:
+                # The store is behind; that the machine came into it has put it into the queue again.
+                self._store.observe(virtual_machine.PLURAL, found)
+                return None
+        empty = Goal("", "", 0, ())
+        released = await self._release(loaded, empty)
+        held = verdict.waits(
+            Reason.VIRTUAL_MACHINE_NOT_FOUND,
+            f"namespace {loaded.key.namespace} has no VirtualMachine {loaded.key.name}; create it, or correct vmName",
+        )
+        situations = [
+            projection.Situation(extension, None, held, None)
+            for extension in loaded.extensions
+            if extension not in released
+        ]
+        _, again = await self._project(situations)
+        return min((seconds for seconds in again if seconds is not None), default=None)
+
+    async def _project(
+        self, situations: Sequence[projection.Situation]
+    ) -> tuple[list[projection.Projected], list[float | None]]:
+        """Write each extension's status where it differs and is worth it; return all, and when to look again."""
+        results = await asyncio.gather(*(self._project_one(situation) for situation in situations))
+        return [projected for projected, _ in results], [again for _, again in results]
+
+    async def _project_one(self, situation: projection.Situation) -> tuple[projection.Projected, float | None]:
+        extension = situation.extension
+        age = self._stages.age(extension.meta.uid, situation.stage)
+        projected = projection.project_extension(situation, stage_age_s=age, now=self._clock.text())
+        patch = merge_patch.difference(extension.status, projected.status)
+        if not patch:
+            return projected, projected.changes_in_s
+        if not situation.is_final and age < WORTH_WRITING_AFTER_S:
+            return projected, WORTH_WRITING_AFTER_S - age
+        if await self._patch_status(virtual_machine_extension.PLURAL, extension.meta, patch):
+            event = _transition(situation, projected)
+            if event is not None:
+                await self._tell(event)
+        return projected, projected.changes_in_s
+
+    async def _project_machine(
+        self, machine: VirtualMachine, loaded: scope.Scope, projected: Sequence[projection.Projected]
+    ) -> float | None:
+        """Write the machine's status, at most once a second."""
+        status = projection.project_machine(machine, loaded.report, projected, self._clock.text())
+        patch = merge_patch.difference(machine.status, status)
+        age = self._stages.age(machine.meta.uid, "differs" if patch else "same")
+        if not patch:
+            return None
+        if age < WORTH_WRITING_AFTER_S:
+            return WORTH_WRITING_AFTER_S - age
+        await self._patch_status(virtual_machine.PLURAL, machine.meta, patch)
+        self._stages.age(machine.meta.uid, "same")
+        return None
+
+    def _deadlines(self, loaded: scope.Scope, released: Sequence[VirtualMachineExtension]) -> Sequence[float]:
+        """Return in how many seconds the deadlines of deletions end."""
+        now = self._clock.now()
+        return [
+            max(0.0, extension.deletion_timeout_seconds - (now - extension.meta.deleted).total_seconds()) + 0.1
+            for extension in loaded.extensions
+            if extension.meta.deleted is not None and extension not in released
+        ]
+
+    # -- writes
+
+    async def _add_finalizer(self, plural: str, meta: Meta, finalizer: str) -> None:
+        if finalizer not in meta.finalizers:
+            await self._write_finalizers(plural, meta, [*meta.finalizers, finalizer])
+
+    async def _remove_finalizer(self, plural: str, meta: Meta, finalizer: str) -> bool:
+        if finalizer not in meta.finalizers:
+            return False
+        return await self._write_finalizers(plural, meta, [one for one in meta.finalizers if one != finalizer])
+
+    async def _write_finalizers(self, plural: str, meta: Meta, finalizers: Sequence[str]) -> bool:
+        # The resourceVersion guards other people's finalizers: a merge patch replaces the whole list.
+        patch = {"metadata": {"resourceVersion": meta.resource_version, "finalizers": list(finalizers)}}
+        return await self._patch(plural, meta, patch, status=False)
+
+    async def _patch_status(self, plural: str, meta: Meta, patch: Mapping[str, Any]) -> bool:
+        # The UID guards an object made anew under the same name.
+        return await self._patch(plural, meta, {"metadata": {"uid": meta.uid}, "status": patch}, status=True)
+
+    async def _patch(self, plural: str, meta: Meta, patch: Mapping[str, Any], *, status: bool) -> bool:
+        """Patch an object and take in what came back; False where it is gone."""
+        try:
+            written = await self._client.patch(plural, meta.key, patch, status=status)
+        except NotFoundError:
+            self._stages.forget([meta.uid])
+            return False
+        if written["metadata"].get("deletionTimestamp") and not written["metadata"].get("finalizers"):
+            self._stages.forget([meta.uid])
+        else:
+            self._store.observe(plural, written)
+        return True
+
+    async def _delete_goal_state(self, loaded: scope.Scope) -> None:
+        if loaded.goal_state is None:
+            return
+        try:
+            await self._client.delete(goal_state.PLURAL, loaded.key, uid=loaded.goal_state.meta.uid)
+        except NotFoundError:
+            return
+        logger.info("goal state deleted vm=%s", loaded.key)
+
+    async def _tell(self, event: Event) -> None:
+        """Write an Event; one that can't be written is only logged, as its loss changes nothing."""
+        try:
+            await self._client.create_event(event.about.key.namespace, event.render(self._clock.text()))
+        except ClusterError as error:
+            logger.warning("event not written object=%s reason=%s error=%s", event.about.key, event.reason, error)
+
+
+def _goal_object(key: Key, goal: Goal, **metadata: str) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": goal_state.KIND,
+        "metadata": {"name": key.name, "namespace": key.namespace, **metadata},
+        "spec": goal.render(),
+    }
+
+
+def _farewell(extension: VirtualMachineExtension, entry: Entry | None, loaded: scope.Scope) -> Event | None:
+    """Return what to say when a deleted extension may go, or None while its machine still has to do something."""
+    vm = extension.vm_name
+    if entry is None:
+        # It never came into a goal, or the machine's goal is gone with the machine.
+        known = loaded.machine is None and extension.status.get("sequenceNumber") is not None
+        message = f"{vm} is no longer declared; what the extension did there stays" if known else f"{vm} never had it"
+        return _event(extension, Reason.ORPHANED if known else Reason.REMOVED, message, warning=known)
+    if loaded.report is None:
+        return _event(extension, Reason.REMOVED, f"the agent of {vm} has never reported", warning=False)
+    if entry.state is EntryState.ORPHAN:
+        why = "as its deletionPolicy says" if extension.orphan_on_delete else "it did not uninstall it in time"
+        return _event(extension, Reason.ORPHANED, f"left on {vm}: {why}", warning=not extension.orphan_on_delete)
+    answer = loaded.report.answers.get(entry.name)
+    if answer is not None and answer.answers(entry) and answer.outcome is Outcome.REMOVED:
+        return _event(extension, Reason.REMOVED, f"uninstalled from {vm}", warning=False)
+    return None
+
+
+def _transition(situation: projection.Situation, projected: projection.Projected) -> Event | None:
+    """Return what to say of a status that has become final, or None where it has not, or was so before."""
+    if not situation.is_final or situation.extension.meta.deleted is not None:
+        return None
+    ready = projected.conditions[0]
+    before = next(
+        (one for one in situation.extension.status.get("conditions") or () if one.get("type") == "Ready"), None
+    )
+    number = situation.extension.status.get("sequenceNumber")
+    if (
+        before is not None
+        and (before.get("status"), before.get("reason")) == (ready.status, ready.reason)
+        and number == projected.status.get("sequenceNumber")
+    ):
+        return None
+    reason = next((one for one in Reason if one.value == ready.reason), None)
+    warning = ready.status != "True"
+    return Event(
+        virtual_machine_extension.KIND,
+        situation.extension.meta,
+        warning,
+        reason.value if reason is not None else ready.reason,
+        ready.message,
+    )
+
+
+def _event(extension: VirtualMachineExtension, reason: Reason, message: str, *, warning: bool) -> Event:
+    return Event(virtual_machine_extension.KIND, extension.meta, warning, reason.value, message)

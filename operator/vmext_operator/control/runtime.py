@@ -1,0 +1,111 @@
+"""The operator's life: feed, barrier, workers, resync; and again from the start when a watch is beyond mending."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vmext_operator.api.meta import Key
+from vmext_operator.cluster.client import Client
+from vmext_operator.control import feed, resync
+from vmext_operator.control.queue import KeyedQueue
+from vmext_operator.control.reconcile import Clock, Reconciler
+from vmext_operator.control.store import Store
+from vmext_operator.errors import ConflictError, OperatorError
+
+logger = logging.getLogger(__name__)
+
+WORKERS = 16
+_FIRST_RESTART_S = 0.2
+_LAST_RESTART_S = 10.0
+#: A life that lasted this long was a good one: the next failure is answered quickly again.
+_GOOD_LIFE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the operator runs.
+
+    Attributes:
+        kubeconfig: a file's path, None for a Pod's own ServiceAccount.
+        namespaces: those to serve, all where empty.
+    """
+
+    kubeconfig: str | None
+    namespaces: Sequence[str]
+
+
+async def run(options: Options, clock: Clock, random_source: random.Random) -> None:
+    """Run until a signal ends it."""
+    delay = _FIRST_RESTART_S
+    while True:
+        began = clock.monotonic()
+        try:
+            await _live(options, clock, random_source)
+        except Exception as error:  # noqa: BLE001 - whatever ended a watch, starting again from nothing mends it
+            if clock.monotonic() - began > _GOOD_LIFE_S:
+                delay = _FIRST_RESTART_S
+            logger.error("starting again after=%.1fs error=%s: %s", delay, type(error).__name__, error)
+            await asyncio.sleep(delay)
+            delay = min(_LAST_RESTART_S, delay * 2)
+        else:
+            return
+
+
+async def _live(options: Options, clock: Clock, random_source: random.Random) -> None:
+    """Live once: until a signal (returns), or until a watch or the barrier fails (raises)."""
+    queue: KeyedQueue[Key] = KeyedQueue(random_source)
+    store = Store(queue.add)
+    async with Client(kubeconfig=options.kubeconfig) as client:
+        watching = asyncio.create_task(
+            feed.run(feed.registry(store, await client.kopf_login()), options.namespaces, asyncio.Event()), name="feed"
+        )
+        working = asyncio.create_task(_work(client, store, queue, clock, random_source), name="work")
+        try:
+            done, _ = await asyncio.wait([watching, working], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            queue.close()
+            for task in (working, watching):
+                task.cancel()
+            await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _work(
+    client: Client, store: Store, queue: KeyedQueue[Key], clock: Clock, random_source: random.Random
+) -> None:
+    # The barrier: nothing is decided before every kind is known in full.
+    await resync.list_all(client, store)
+    machines = store.machine_keys()
+    logger.info("everything listed machines=%d", len(machines))
+    for key in machines:
+        queue.add(key)
+    reconciler = Reconciler(client, store, clock)
+    async with asyncio.TaskGroup() as group:
+        for number in range(WORKERS):
+            group.create_task(_worker(reconciler, queue), name=f"worker-{number}")
+        group.create_task(resync.keep_listing(client, store, queue.add, random_source), name="resync")
+
+
+async def _worker(reconciler: Reconciler, queue: KeyedQueue[Key]) -> None:
+    while True:
+        key = await queue.get()
+        try:
+            again = await reconciler.reconcile(key)
+        except ConflictError as error:
+            delay = queue.failed(key)
+            logger.debug("object changed meanwhile vm=%s retry_in=%.2fs error=%s", key, delay, error)
+        except OperatorError as error:
+            delay = queue.failed(key)
+            logger.warning("reconcile failed vm=%s retry_in=%.2fs error=%s", key, delay, error)
+        except Exception:
+            delay = queue.failed(key)
+            logger.exception("reconcile failed unexpectedly vm=%s retry_in=%.2fs", key, delay)
+        else:
+            queue.done(key)
+            if again is not None:
+                queue.add_after(key, again)

@@ -1,0 +1,41 @@
+"""What one reconcile looks at: a machine, its extensions, its goal state, and what the catalog has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vmext_operator.api.extension_image import ExtensionImage
+from vmext_operator.api.goal_state import GoalState, Report
+from vmext_operator.api.meta import Key
+from vmext_operator.api.virtual_machine import VirtualMachine
+from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
+from vmext_operator.control.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One machine's part of the store, as it is at one moment."""
+
+    key: Key
+    machine: VirtualMachine | None
+    extensions: Sequence[VirtualMachineExtension]
+    goal_state: GoalState | None
+    catalog: Mapping[str, Sequence[ExtensionImage]]
+
+    @property
+    def report(self) -> Report | None:
+        """Return what the machine reported, None where it never did."""
+        return self.goal_state.report if self.goal_state is not None else None
+
+
+def load(store: Store, key: Key) -> Scope:
+    """Load the scope of a machine."""
+    extensions = store.extensions_of(key)
+    return Scope(
+        key=key,
+        machine=store.machine(key),
+        extensions=extensions,
+        goal_state=store.goal_state(key),
+        catalog=store.catalog(extension.handler_key for extension in extensions),
+    )

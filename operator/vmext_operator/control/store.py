@@ -1,0 +1,180 @@
+"""The operator's picture of the cluster: every object of our kinds, parsed, with the indexes that decisions need.
+
+Plain dicts. What is put in is newer or it is dropped; what matters of a change is told to one listener, by machine.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
+from vmext_operator.api.extension_image import ExtensionImage
+from vmext_operator.api.goal_state import GoalState
+from vmext_operator.api.meta import Key, Meta
+from vmext_operator.api.virtual_machine import VirtualMachine
+from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
+from vmext_operator.errors import ParseError
+
+logger = logging.getLogger(__name__)
+
+
+class _Object(Protocol):
+    @property
+    def meta(self) -> Meta: ...
+
+
+T = TypeVar("T", bound=_Object)
+
+
+class _Kind(Generic[T]):
+    """All objects of one kind."""
+
+    def __init__(self, plural: str, parse: Callable[[Mapping[str, Any]], T]) -> None:
+        self.plural = plural
+        self.parse = parse
+        self.objects: dict[Key, T] = {}
+        #: resourceVersions at which objects were deleted: an older event must not bring one back.
+        self.deleted: dict[Key, int] = {}
+
+
+class Store:
+    """Every object of our kinds.
+
+    Args:
+        changed: called with the key of each machine for which a decision may now be another one.
+    """
+
+    def __init__(self, changed: Callable[[Key], None]) -> None:
+        self._changed = changed
+        self._machines = _Kind(virtual_machine.PLURAL, virtual_machine.parse)
+        self._extensions = _Kind(virtual_machine_extension.PLURAL, virtual_machine_extension.parse)
+        self._images = _Kind(extension_image.PLURAL, extension_image.parse)
+        self._goals = _Kind(goal_state.PLURAL, goal_state.parse)
+        self._extensions_of: dict[Key, set[Key]] = {}
+        self._extensions_with: dict[str, set[Key]] = {}
+        self._images_of: dict[str, set[Key]] = {}
+
+    # -- what is asked of it
+
+    def machine(self, key: Key) -> VirtualMachine | None:
+        """Return a machine, or None where none is declared."""
+        return self._machines.objects.get(key)
+
+    def goal_state(self, key: Key) -> GoalState | None:
+        """Return a machine's GoalState, or None where it has none."""
+        return self._goals.objects.get(key)
+
+    def extensions_of(self, machine: Key) -> list[VirtualMachineExtension]:
+        """Return the extensions declared for a machine, whether or not that is declared itself."""
+        return [self._extensions.objects[key] for key in sorted(self._extensions_of.get(machine, ()))]
+
+    def catalog(self, handlers: Iterable[str]) -> dict[str, Sequence[ExtensionImage]]:
+        """Return the catalog's entries of those handlers, by lower-case ``publisher.type``."""
+        return {
+            handler: [self._images.objects[key] for key in sorted(self._images_of.get(handler, ()))]
+            for handler in set(handlers)
+        }
+
+    def machine_keys(self) -> set[Key]:
+        """Return the keys of all machines that are declared, have extensions or have a GoalState."""
+        return {*self._machines.objects, *self._extensions_of, *self._goals.objects}
+
+    # -- what is told to it
+
+    def observe(self, plural: str, obj: Mapping[str, Any], *, deleted: bool = False) -> None:
+        """Take in an object as the API server gave it; an older one than is known is dropped."""
+        kind = self._kind(plural)
+        try:
+            value = kind.parse(obj)
+        except ParseError as error:
+            name = (obj.get("metadata") or {}).get("name")
+            logger.error("object not understood plural=%s name=%s error=%s", plural, name, error)
+            return
+        key, version = value.meta.key, int(value.meta.resource_version)
+        known = kind.objects.get(key)
+        if known is not None and int(known.meta.resource_version) >= version and not deleted:
+            return
+        if kind.deleted.get(key, -1) >= version:
+            return
+        if deleted:
+            if known is not None and known.meta.uid != value.meta.uid:
+                return
+            kind.deleted[key] = version
+            self._put(kind, key, None)
+        else:
+            kind.deleted.pop(key, None)
+            self._put(kind, key, value)
+
+    def replace(self, plural: str, objects: Sequence[Mapping[str, Any]], list_version: str) -> int:
+        """Take in the full list of a kind, as of its resourceVersion; return how many deletions it brought."""
+        kind = self._kind(plural)
+        for obj in objects:
+            self.observe(plural, obj)
+        listed = {
+            Key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"]): obj["metadata"]["uid"]
+            for obj in objects
+        }
+        lost = [
+            key
+            for key, value in kind.objects.items()
+            if int(value.meta.resource_version) <= int(list_version) and listed.get(key) is None
+        ]
+        for key in lost:
+            self._put(kind, key, None)
+        kind.deleted = {key: version for key, version in kind.deleted.items() if version > int(list_version)}
+        return len(lost)
+
+    def _kind(self, plural: str) -> _Kind[Any]:
+        for kind in (self._machines, self._extensions, self._images, self._goals):
+            if kind.plural == plural:
+                return kind
+        raise ValueError(plural)
+
+    def _put(self, kind: _Kind[Any], key: Key, value: Any) -> None:
+        old = kind.objects.pop(key, None)
+        if value is not None:
+            kind.objects[key] = value
+        one = value if value is not None else old
+        if isinstance(one, VirtualMachineExtension):
+            # vmName, publisher and type can't be changed: an index entry stands as long as its object.
+            _index(self._extensions_of, one.vm_key, key, present=value is not None)
+            _index(self._extensions_with, one.handler_key, key, present=value is not None)
+        elif isinstance(one, ExtensionImage):
+            _index(self._images_of, one.handler_key, key, present=value is not None)
+        if _matters(old, value):
+            for machine in self._machines_of(one):
+                self._changed(machine)
+
+    def _machines_of(self, value: Any) -> set[Key]:
+        if isinstance(value, VirtualMachineExtension):
+            return {value.vm_key}
+        if isinstance(value, ExtensionImage):
+            keys = self._extensions_with.get(value.handler_key, set())
+            return {self._extensions.objects[key].vm_key for key in keys if key in self._extensions.objects}
+        return set() if value is None else {value.meta.key}
+
+
+def _index(index: dict[Any, set[Key]], under: Any, key: Key, *, present: bool) -> None:
+    if present:
+        index.setdefault(under, set()).add(key)
+    elif under in index:
+        index[under].discard(key)
+        if not index[under]:
+            del index[under]
+
+
+def _matters(old: Any, new: Any) -> bool:
+    """Tell whether a decision may be another one now; the echo of a status that we wrote ourselves is none."""
+    if old is None or new is None:
+        return old is not new
+    before, after = old.meta, new.meta
+    if (before.uid, before.generation, before.deleted, before.finalizers) != (
+        after.uid,
+        after.generation,
+        after.deleted,
+        after.finalizers,
+    ):
+        return True
+    return isinstance(new, GoalState) and new.report != old.report

@@ -1,0 +1,35 @@
+"""The one list of reasons that the operator itself gives; docs/reasons.md explains each, the agent's included."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Reason(enum.Enum):
+    """Why an extension or a machine is not, or not yet, as declared."""
+
+    SUCCEEDED = "Succeeded"
+    PENDING = "Pending"
+    AGENT_REPORTING = "AgentReporting"
+    AGENT_NEVER_REPORTED = "AgentNeverReported"
+    VIRTUAL_MACHINE_NOT_FOUND = "VirtualMachineNotFound"
+    VIRTUAL_MACHINE_DELETING = "VirtualMachineDeleting"
+    UNINSTALLING = "Uninstalling"
+    UNKNOWN_IMAGE = "UnknownImage"
+    INVALID_SETTINGS = "InvalidSettings"
+    HANDLER_CONFLICT = "HandlerConflict"
+    GOAL_STATE_FULL = "GoalStateFull"
+    EXECUTION_FAILED = "ExecutionFailed"
+    ORPHANED = "Orphaned"
+    REMOVED = "Removed"
+
+
+#: What an extension that is being worked on is doing, by the operation that its machine names.
+PROGRESS = {
+    "Download": "Downloading",
+    "Install": "Installing",
+    "Enable": "Enabling",
+    "Disable": "Disabling",
+    "Update": "Updating",
+    "Uninstall": "Uninstalling",
+}

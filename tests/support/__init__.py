@@ -1,0 +1,1 @@
+"""What several tests need: objects as users write them, waiting for a condition, the running house."""
