@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+
 from support import objects
 from vmext_operator.api import extension_image
 from vmext_operator.api.goal_state import Handler
@@ -11,7 +14,7 @@ from vmext_operator.errors import ParseError
 CATALOG = ["1.9.9", "2.0.0", "2.1.0", "2.1.6", "2.1.10", "2.3", "3.0.0", "3.0.0.1"]
 
 
-def offered(*versions: str, **spec: object) -> list[extension_image.ExtensionImage]:
+def offered(*versions: str, **spec: Any) -> list[extension_image.ExtensionImage]:
     return [extension_image.parse(objects.image(version, **spec)) for version in versions]
 
 

@@ -1,0 +1,71 @@
+# Every command that a person needs. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+RUN := PYTHONPATH=operator:agent:hack:tests $(VENV)/bin/python
+PYTEST := $(VENV)/bin/python -m pytest
+WORKERS ?= 2
+
+.PHONY: help
+help: ## List the commands
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/ready ## See it work: a control plane, the operator, a guest, two extensions (KEEP=1 stays up)
+	@$(RUN) -m demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: $(VENV)/ready ## Run every test on real parts (ARGS="-k name" for some)
+	@$(RUN) -m control_plane fetch
+	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/ready ## Check style, types and the layers
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy operator hack tests
+	@$(VENV)/bin/mypy agent extensions
+	@PYTHONPATH=operator:agent $(VENV)/bin/lint-imports --no-cache | tail -n +9
+
+.PHONY: format
+format: $(VENV)/ready ## Bring all Python into shape
+	@$(VENV)/bin/ruff check --fix-only -q .
+	@$(VENV)/bin/ruff format -q .
+
+.PHONY: bench
+bench: $(VENV)/ready packages ## Measure; prints a table and writes build/bench.json
+	@$(RUN) -m benchmarks
+
+.PHONY: packages
+packages: $(VENV)/ready ## Build every package under extensions/ and its catalog entry into build/packages
+	@$(RUN) -m packages --out build/packages
+
+.PHONY: control-plane
+control-plane: ## Start a control plane of your own on this machine and print how to reach it
+	@PYTHONPATH=hack $(PYTHON) -m control_plane start
+
+.PHONY: control-plane-stop
+control-plane-stop: ## End it
+	@PYTHONPATH=hack $(PYTHON) -m control_plane stop
+
+.PHONY: lock
+lock: ## Choose dependencies anew: requirements/*.in to *.txt, with hashes and no address
+	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install -q uv
+	@for name in operator dev; do build/lock/bin/uv pip compile -q --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
+		-o requirements/$$name.txt requirements/$$name.in; done
+
+.PHONY: clean
+clean: ## Remove what was built here (the cached control plane stays)
+	@rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The environment is made once, and again when what is locked has changed.
+$(VENV)/ready: requirements/dev.txt
+	@echo "Making the virtual environment from requirements/dev.txt ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vmext needs Python 3.11 or later; set PYTHON=")'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

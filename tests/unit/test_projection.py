@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support import objects
+from vmext_operator.api import conditions, goal_state, virtual_machine, virtual_machine_extension
+from vmext_operator.api.goal_state import Goal
+from vmext_operator.core import merge_patch, projection, verdict
+from vmext_operator.core.reasons import Reason
+
+NOW = "2026-01-02T00:00:00Z"
+ENTRY: dict[str, Any] = {
+    "name": "hello",
+    "uid": "uid-hello",
+    "state": "enabled",
+    "sequenceNumber": 3,
+    "settings": "{}",
+    "timeoutSeconds": 60,
+    "handler": {
+        "name": "VMExt.CustomScript",
+        "version": "2.1.0",
+        "package": {"urls": ["http://127.0.0.1/x.zip"], "sha256": "0" * 64, "sizeBytes": 1},
+    },
+}
+GOAL_SPEC: dict[str, Any] = {"vmUID": "u", "modelHash": "h", "lastSequenceNumber": 3, "extensions": [ENTRY]}
+
+
+def kstatus(obj: dict[str, Any]) -> str:
+    """Restate kstatus' algorithm for custom resources."""
+    if "deletionTimestamp" in obj["metadata"]:
+        return "Terminating"
+    status = obj.get("status", {})
+    if "observedGeneration" in status and status["observedGeneration"] != obj["metadata"]["generation"]:
+        return "InProgress"
+    found = {one["type"]: one["status"] for one in status.get("conditions", [])}
+    if found.get("Reconciling") == "True":
+        return "InProgress"
+    if found.get("Stalled") == "True":
+        return "Failed"
+    if "Ready" in found:
+        return "Current" if found["Ready"] == "True" else "InProgress"
+    return "Current"
+
+
+def situation(
+    answer: dict[str, Any] | None,
+    *,
+    held: verdict.Held | None = None,
+    reported: bool = True,
+    entry: bool = True,
+    extension: dict[str, Any] | None = None,
+) -> projection.Situation:
+    status = {"agentVersion": "0.1.0", "extensions": {} if answer is None else {"hello": answer}} if reported else None
+    parsed = goal_state.parse(objects.goal_state("web-1", GOAL_SPEC, status))
+    return projection.Situation(
+        virtual_machine_extension.parse(extension or objects.extension(generation=2)),
+        parsed.goal.extensions[0] if entry else None,
+        held,
+        parsed.report,
+    )
+
+
+SUCCESS = {"status": "success", "code": 0, "message": "done", "time": "2026-01-01T12:00:00Z"}
+ERROR = {
+    "status": "error",
+    "code": 0,
+    "message": "Enable failed",
+    "substatuses": [{"name": "StdErr", "status": "error", "message": "ech: not found"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "age", "expected"),
+    [
+        (situation(None, reported=False), 0, ("InProgress", "AgentNeverReported", "Creating", False)),
+        (situation(None), 0, ("InProgress", "Pending", "Creating", False)),
+        (
+            situation(objects.answer(ENTRY, "Running", operation="Download")),
+            0,
+            ("InProgress", "Downloading", "Creating", False),
+        ),
+        (
+            situation(objects.answer(ENTRY, "Running", operation="Enable", installedVersion="2.1.0")),
+            0,
+            ("InProgress", "Enabling", "Updating", False),
+        ),
+        (
+            situation(objects.answer(ENTRY, extensionStatus=SUCCESS, installedVersion="2.1.0")),
+            0,
+            ("Current", "Succeeded", "Succeeded", True),
+        ),
+        (
+            situation(objects.answer(ENTRY, "Failed", reason="ExecutionFailed", extensionStatus=ERROR, message="no")),
+            0,
+            ("Failed", "ExecutionFailed", "Failed", True),
+        ),
+        (
+            situation(objects.answer(ENTRY | {"sequenceNumber": 2}, extensionStatus=SUCCESS)),
+            0,
+            ("InProgress", "Pending", "Creating", False),
+        ),
+        (
+            situation(objects.answer(ENTRY | {"uid": "another"}, extensionStatus=SUCCESS)),
+            0,
+            ("InProgress", "Pending", "Creating", False),
+        ),
+        (
+            situation(None, entry=False, held=verdict.stalls(Reason.UNKNOWN_IMAGE, "m", after_s=60)),
+            59,
+            ("InProgress", "UnknownImage", "Creating", False),
+        ),
+        (
+            situation(None, entry=False, held=verdict.stalls(Reason.UNKNOWN_IMAGE, "m", after_s=60)),
+            60,
+            ("Failed", "UnknownImage", "Failed", False),
+        ),
+        (
+            situation(None, entry=False, held=verdict.stalls(Reason.INVALID_SETTINGS, "m")),
+            0,
+            ("Failed", "InvalidSettings", "Failed", True),
+        ),
+        (
+            situation(None, entry=False, held=verdict.waits(Reason.VIRTUAL_MACHINE_NOT_FOUND, "m")),
+            10_000,
+            ("InProgress", "VirtualMachineNotFound", "Creating", False),
+        ),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else "",
+)
+def test_every_situation_has_its_status(
+    given: projection.Situation, age: float, expected: tuple[str, str, str, bool]
+) -> None:
+    projected = projection.project_extension(given, stage_age_s=age, now=NOW)
+    obj = objects.extension(generation=2, status=projected.status)
+    ready = conditions.find(projected.status["conditions"], "Ready")
+    assert ready is not None
+    state = projected.status["provisioningState"]
+    assert (kstatus(obj), ready["reason"], state, given.is_final) == expected
+    assert projected.status["observedGeneration"] == 2
+
+
+def test_a_failed_script_reads_as_in_azures_instance_view() -> None:
+    given = situation(objects.answer(ENTRY, "Failed", extensionStatus=ERROR, sequenceNumber=3))
+    status = projection.project_extension(given, stage_age_s=0, now=NOW).status
+    assert status["statuses"] == [
+        {
+            "code": "ProvisioningState/failed/0",
+            "level": "Error",
+            "displayStatus": "Provisioning failed",
+            "message": "Enable failed",
+        }
+    ]
+    assert status["substatuses"] == [
+        {
+            "code": "ComponentStatus/StdErr/failed",
+            "level": "Error",
+            "displayStatus": "Provisioning failed",
+            "message": "ech: not found",
+        }
+    ]
+    assert status["sequenceNumber"] == 3
+
+
+def test_a_failure_that_the_extension_could_not_report_has_the_contracts_code() -> None:
+    answer = objects.answer(
+        ENTRY, "Failed", reason="InstallFailed", message="no", handlerStatus={"status": "NotReady", "code": 1007}
+    )
+    status = projection.project_extension(situation(answer), stage_age_s=0, now=NOW).status
+    assert status["statuses"][0]["code"] == "ProvisioningState/failed/1007"
+    assert status["statuses"][0]["message"] == "no"
+
+
+def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
+    running = situation(objects.answer(ENTRY, "Running", operation="Enable"))
+    first = projection.project_extension(running, stage_age_s=0, now="2026-01-01T00:00:00Z").status
+    extension = objects.extension(generation=2, status=first)
+    later = situation(objects.answer(ENTRY, "Running", operation="Install"), extension=extension)
+    again = projection.project_extension(later, stage_age_s=0, now=NOW).status
+    assert {one["lastTransitionTime"] for one in again["conditions"]} == {"2026-01-01T00:00:00Z"}
+    done = situation(objects.answer(ENTRY, extensionStatus=SUCCESS), extension=extension)
+    (ready,) = projection.project_extension(done, stage_age_s=0, now=NOW).status["conditions"]
+    assert ready["lastTransitionTime"] == NOW
+
+
+def test_projecting_what_is_there_already_patches_nothing() -> None:
+    answer = objects.answer(ENTRY, extensionStatus=SUCCESS, handlerStatus={"status": "Ready", "code": 0})
+    first = projection.project_extension(situation(answer), stage_age_s=0, now=NOW).status
+    extension = objects.extension(generation=2, status=first)
+    given = situation(answer, extension=extension)
+    again = projection.project_extension(given, stage_age_s=5, now="2026-01-03T00:00:00Z").status
+    assert merge_patch.difference(first, again) == {}
+
+
+def test_a_machine_counts_its_extensions() -> None:
+    projected = [
+        projection.project_extension(situation(answer), stage_age_s=0, now=NOW)
+        for answer in (objects.answer(ENTRY), objects.answer(ENTRY, "Failed"), None)
+    ]
+    report = goal_state.parse(
+        objects.goal_state("web-1", Goal("u", "h", 0, ()).render(), {"agentVersion": "1", "guest": {"os": "debian"}})
+    ).report
+    machine = virtual_machine.parse(objects.machine())
+    status = projection.project_machine(machine, report, projected, NOW)
+    assert status["extensions"] == {"total": 3, "ready": 1, "failed": 1}
+    assert status["guest"] == {"os": "debian"}
+    assert kstatus(objects.machine() | {"status": status}) == "Current"
+    never = projection.project_machine(machine, None, projected, NOW)
+    assert kstatus(objects.machine() | {"status": never}) == "InProgress"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "patch"),
+    [
+        ({}, {}, {}),
+        ({"a": 1}, {"a": 1}, {}),
+        ({"a": 1}, {"a": 2}, {"a": 2}),
+        ({"a": 1}, {}, {"a": None}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}, {"a": {"c": None}}),
+        ({"a": [1, 2]}, {"a": [1]}, {"a": [1]}),
+        ({"a": {"b": 1}}, {"a": 1}, {"a": 1}),
+    ],
+)
+def test_a_merge_patch_says_just_the_difference(
+    old: dict[str, Any], new: dict[str, Any], patch: dict[str, Any]
+) -> None:
+    assert merge_patch.difference(old, new) == patch

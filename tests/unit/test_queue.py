@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from vmext_operator.control.queue import KeyedQueue
+
+Scenario = Callable[[KeyedQueue[str]], Awaitable[None]]
+
+
+def play(scenario: Scenario) -> None:
+    async def run() -> None:
+        queue: KeyedQueue[str] = KeyedQueue(random.Random(1))
+        try:
+            async with asyncio.timeout(5):
+                await scenario(queue)
+        finally:
+            queue.close()
+
+    asyncio.run(run())
+
+
+def test_a_key_is_in_the_queue_once() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        for key in ("a", "b", "a"):
+            queue.add(key)
+        assert [await queue.get(), await queue.get()] == ["a", "b"]
+        assert len(queue) == 0
+
+    play(scenario)
+
+
+def test_a_key_added_while_it_is_worked_on_is_due_again_afterwards_and_not_before() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        queue.add("a")
+        key = await queue.get()
+        queue.add("a")
+        assert len(queue) == 0
+        queue.done(key)
+        assert await queue.get() == "a"
+
+    play(scenario)
+
+
+def test_a_failure_comes_back_after_a_growing_time_until_it_goes_well() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        delays = []
+        for _ in range(3):
+            queue.add("a")
+            delays.append(queue.failed(await queue.get()))
+        assert delays[0] <= 0.05
+        assert delays == sorted(delays)
+        assert await queue.get() == "a"
+        queue.done("a")
+        queue.add("a")
+        assert queue.failed(await queue.get()) <= 0.05
+
+    play(scenario)
+
+
+def test_of_several_times_to_come_back_the_soonest_counts() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        queue.add_after("a", 3600)
+        queue.add_after("a", 0.01)
+        queue.add_after("a", 60)
+        assert await queue.get() == "a"
+
+    play(scenario)
+
+
+def test_a_worker_that_waits_is_woken() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        waiting = asyncio.create_task(queue.get())
+        await asyncio.sleep(0)
+        queue.add("a")
+        assert await waiting == "a"
+
+    play(scenario)
