@@ -1,4 +1,4 @@
-"""The API server as a user of vmext sees it: plain objects, on the official client."""
+"""The API server as a user of vmext sees it: plain objects in, plain objects out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import kubernetes.client
 import kubernetes.config
-import kubernetes.watch
+import requests
 import yaml
 
 GROUP, VERSION = "vmext.dev", "v1alpha1"
@@ -20,8 +20,24 @@ PLURALS = {
     "VirtualMachineExtensionImage": "virtualmachineextensionimages",
     "GoalState": "goalstates",
 }
-ApiException = kubernetes.client.ApiException
 Object = dict[str, Any]
+
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+
+
+class ApiError(Exception):
+    """The API server refused a request.
+
+    Attributes:
+        status: the HTTP status.
+        message: the server's own words.
+    """
+
+    def __init__(self, what: str, status: int, message: str) -> None:
+        super().__init__(f"{what}: {status}: {message}")
+        self.status = status
+        self.message = message
 
 
 class TimedOutError(Exception):
@@ -37,31 +53,28 @@ class Api:
     """
 
     def __init__(self, kubeconfig: Path, namespace: str = "default") -> None:
-        self._client = kubernetes.config.new_client_from_config(config_file=str(kubeconfig))
-        self._custom = kubernetes.client.CustomObjectsApi(self._client)
-        self.core = kubernetes.client.CoreV1Api(self._client)
-        self.rbac = kubernetes.client.RbacAuthorizationV1Api(self._client)
+        configuration = kubernetes.client.Configuration()
+        kubernetes.config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+        self._server = str(configuration.host)
+        self._session = requests.Session()
+        # A CA bundle or a proxy named by the environment would win over what the kubeconfig says.
+        self._session.trust_env = False
+        self._session.verify = configuration.ssl_ca_cert or True
+        if configuration.cert_file:
+            self._session.cert = (configuration.cert_file, configuration.key_file or configuration.cert_file)
+        token = configuration.get_api_key_with_prefix("BearerToken")
+        if token:
+            self._session.headers["Authorization"] = token
         self.namespace = namespace
 
     def close(self) -> None:
         """Close all connections."""
-        self._client.close()
+        self._session.close()
 
     def apply(self, obj: Mapping[str, Any]) -> Object:
         """Create an object of ours or bring it to what is given, as ``kubectl apply --server-side`` does."""
-        kind, name = obj["kind"], obj["metadata"]["name"]
-        arguments = self._arguments(kind, name) | {
-            "body": obj,
-            "field_manager": "user",
-            "force": True,
-            "_content_type": "application/apply-patch+yaml",
-        }
-        call = (
-            self._custom.patch_cluster_custom_object
-            if _is_cluster_scoped(kind)
-            else self._custom.patch_namespaced_custom_object
-        )
-        return _as_object(call(**arguments))
+        target = self.path(obj["kind"], obj["metadata"]["name"]) + "?fieldManager=user&force=true"
+        return self.request("PATCH", target, obj, _APPLY)
 
     def apply_file(self, path: Path) -> list[Object]:
         """Apply every object in a YAML file."""
@@ -69,52 +82,38 @@ class Api:
 
     def get(self, kind: str, name: str) -> Object | None:
         """Return an object, or None where there is none."""
-        call = (
-            self._custom.get_cluster_custom_object
-            if _is_cluster_scoped(kind)
-            else self._custom.get_namespaced_custom_object
-        )
         try:
-            return _as_object(call(**self._arguments(kind, name)))
-        except ApiException as error:
+            return self.request("GET", self.path(kind, name))
+        except ApiError as error:
             if error.status == 404:
                 return None
             raise
 
     def delete(self, kind: str, name: str) -> None:
         """Delete an object; one that is gone already is no error."""
-        call = (
-            self._custom.delete_cluster_custom_object
-            if _is_cluster_scoped(kind)
-            else self._custom.delete_namespaced_custom_object
-        )
         try:
-            call(**self._arguments(kind, name))
-        except ApiException as error:
+            self.request("DELETE", self.path(kind, name))
+        except ApiError as error:
             if error.status != 404:
                 raise
 
     def patch_status(self, kind: str, name: str, status: Mapping[str, Any]) -> Object:
         """Merge a patch into an object's status."""
-        return _as_object(
-            self._custom.patch_namespaced_custom_object_status(
-                **self._arguments(kind, name),
-                body={"status": status},
-                _content_type="application/merge-patch+json",
-            )
-        )
+        return self.request("PATCH", self.path(kind, name) + "/status", {"status": status}, _MERGE)
 
     def wait(
         self, kind: str, name: str, until: Callable[[Object | None], bool], *, timeout_s: float = 30.0
     ) -> Object | None:
         """Return an object as soon as it is as wanted; None where what is wanted is that there is none.
 
+        It goes on through an API server that is away for a while.
+
         Raises:
             TimedOutError: with the object as it is instead.
         """
         deadline = time.monotonic() + timeout_s
         seen: Object | None = None
-        while True:
+        while time.monotonic() < deadline:
             try:
                 seen = self.get(kind, name)
                 if until(seen):
@@ -123,17 +122,14 @@ class Api:
                     seen = changed
                     if until(seen):
                         return seen
-            except (ApiException, OSError, kubernetes.client.OpenApiException) as error:
-                if isinstance(error, ApiException) and error.status == 403:
+            except requests.RequestException:
+                pass
+            except ApiError as error:
+                if error.status not in (401, 410, 429) and error.status < 500:
                     raise
-            except Exception as error:
-                # urllib3's errors come through as they are when the server goes away in the middle of a stream.
-                if not type(error).__module__.startswith("urllib3"):
-                    raise
-            if time.monotonic() > deadline:
-                shown = "it is not there" if seen is None else json.dumps(seen.get("status"), indent=1)
-                raise TimedOutError(f"{kind} {name} is not as wanted after {timeout_s:.0f} s: {shown}")
             time.sleep(0.02)
+        shown = "it is not there" if seen is None else json.dumps(seen.get("status"), indent=1)
+        raise TimedOutError(f"{kind} {name} is not as wanted after {timeout_s:.0f} s: {shown}")
 
     def wait_ready(self, name: str, *, timeout_s: float = 30.0) -> Object:
         """Return an extension as soon as its Ready is True for what is declared now."""
@@ -156,27 +152,39 @@ class Api:
         """Return as soon as an object is gone."""
         self.wait(kind, name, lambda obj: obj is None, timeout_s=timeout_s)
 
-    def _watch(self, kind: str, name: str, since: Object | None, deadline: float) -> Iterator[Object | None]:
-        call = (
-            self._custom.list_cluster_custom_object
-            if _is_cluster_scoped(kind)
-            else self._custom.list_namespaced_custom_object
+    def request(
+        self, method: str, target: str, body: Mapping[str, Any] | None = None, content_type: str = "application/json"
+    ) -> Object:
+        """Make a request by its path. Raises ApiError, or the ``requests`` library's own where no answer came."""
+        answer = self._session.request(
+            method,
+            self._server + target,
+            data=None if body is None else json.dumps(body),
+            headers={"Content-Type": content_type},
+            timeout=30,
         )
-        arguments = {key: value for key, value in self._arguments(kind, name).items() if key != "name"}
-        if since is not None:
-            arguments["resource_version"] = since["metadata"]["resourceVersion"]
-        watch = kubernetes.watch.Watch()
-        for event in watch.stream(
-            call,
-            **arguments,
-            field_selector=f"metadata.name={name}",
-            timeout_seconds=max(1, min(30, int(deadline - time.monotonic()))),
-        ):
-            yield None if event["type"] == "DELETED" else event["object"]
+        return _object(f"{method} {target}", answer)
 
-    def _arguments(self, kind: str, name: str) -> dict[str, Any]:
-        arguments = {"group": GROUP, "version": VERSION, "plural": PLURALS[kind], "name": name}
-        return arguments if _is_cluster_scoped(kind) else arguments | {"namespace": self.namespace}
+    def path(self, kind: str, name: str = "") -> str:
+        """Return the path of an object, or of all of its kind where no name is given."""
+        namespace = "" if kind == "VirtualMachineExtensionImage" else f"/namespaces/{self.namespace}"
+        return f"/apis/{GROUP}/{VERSION}{namespace}/{PLURALS[kind]}" + (f"/{name}" if name else "")
+
+    def _watch(self, kind: str, name: str, since: Object | None, deadline: float) -> Iterator[Object | None]:
+        query = f"?watch=1&fieldSelector=metadata.name={name}"
+        if since is not None:
+            query += f"&resourceVersion={since['metadata']['resourceVersion']}"
+        left = max(1, min(30, int(deadline - time.monotonic())))
+        target = self.path(kind) + f"{query}&timeoutSeconds={left}"
+        with self._session.get(self._server + target, stream=True, timeout=left + 5) as answer:
+            if answer.status_code != 200:
+                _object(f"GET {target}", answer)
+            # A chunk is what the server sends at once: an event is seen when it is sent, not when a buffer is full.
+            for line in answer.iter_lines(chunk_size=None):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise ApiError(f"GET {target}", event["object"]["code"], event["object"]["message"])
+                yield None if event["type"] == "DELETED" else event["object"]
 
 
 def condition(obj: Mapping[str, Any] | None, kind: str) -> Mapping[str, Any] | None:
@@ -195,10 +203,12 @@ def is_ready(obj: Mapping[str, Any] | None) -> bool:
     return found is not None and found["status"] == "True"
 
 
-def _is_cluster_scoped(kind: str) -> bool:
-    return kind == "VirtualMachineExtensionImage"
-
-
-def _as_object(answer: object) -> Object:
-    assert isinstance(answer, dict)
-    return answer
+def _object(what: str, answer: requests.Response) -> Object:
+    try:
+        parsed = answer.json()
+    except ValueError:
+        parsed = {}
+    obj: Object = parsed if isinstance(parsed, dict) else {}
+    if answer.status_code >= 300:
+        raise ApiError(what, answer.status_code, str(obj.get("message") or answer.text[:200]))
+    return obj

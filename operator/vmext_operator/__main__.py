@@ -6,12 +6,14 @@ import argparse
 import asyncio
 import os
 import random
+import sys
 import time
 from datetime import UTC, datetime
 
 from vmext_operator import __version__
 from vmext_operator.control import logs, runtime
 from vmext_operator.control.reconcile import Clock
+from vmext_operator.errors import ConfigurationError
 
 
 def main() -> None:
@@ -30,7 +32,10 @@ def main() -> None:
     logs.configure(arguments.log_level)
     options = runtime.Options(arguments.kubeconfig, arguments.namespace)
     clock = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
-    asyncio.run(runtime.run(options, clock, random.Random()))  # noqa: S311 - it spreads retries, it guards nothing
+    try:
+        asyncio.run(runtime.run(options, clock, random.Random()))  # noqa: S311 - it spreads retries, it guards nothing
+    except ConfigurationError as error:
+        sys.exit(f"vmext-operator: {error}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ class OperatorError(Exception):
     """Root of all errors that the operator raises on purpose."""
 
 
+class ConfigurationError(OperatorError):
+    """Tell that the operator was not told how to run, and what to do."""
+
+
 class ParseError(OperatorError):
     """Tell that an object does not have the form of its kind.
 

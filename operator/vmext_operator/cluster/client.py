@@ -20,7 +20,7 @@ from kubernetes.aio import config as kubernetes_config
 
 from vmext_operator.api import GROUP, VERSION
 from vmext_operator.api.meta import Key
-from vmext_operator.errors import ConflictError, NotFoundError, RefusedError, TransientClusterError
+from vmext_operator.errors import ConfigurationError, ConflictError, NotFoundError, RefusedError, TransientClusterError
 
 FIELD_MANAGER = "vmext-operator"
 PAGE_SIZE = 500
@@ -50,10 +50,16 @@ class Client:
 
     async def __aenter__(self) -> Client:
         configuration = kubernetes_client.Configuration()
-        if self._kubeconfig is not None:
-            await kubernetes_config.load_kube_config(config_file=self._kubeconfig, client_configuration=configuration)
-        else:
-            kubernetes_config.load_incluster_config(client_configuration=configuration)
+        try:
+            if self._kubeconfig is not None:
+                await kubernetes_config.load_kube_config(
+                    config_file=self._kubeconfig, client_configuration=configuration
+                )
+            else:
+                kubernetes_config.load_incluster_config(client_configuration=configuration)
+        except kubernetes_config.ConfigException as error:
+            where = self._kubeconfig or "this is no Pod, and neither --kubeconfig nor KUBECONFIG is given"
+            raise ConfigurationError(f"no API server: {where}: {error}") from error
         configuration.connection_pool_maxsize = self._in_flight
         self._api = kubernetes_client.ApiClient(configuration)
         return self

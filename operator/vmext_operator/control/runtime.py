@@ -14,7 +14,7 @@ from vmext_operator.control import feed, resync
 from vmext_operator.control.queue import KeyedQueue
 from vmext_operator.control.reconcile import Clock, Reconciler
 from vmext_operator.control.store import Store
-from vmext_operator.errors import ConflictError, OperatorError
+from vmext_operator.errors import ConfigurationError, ConflictError, OperatorError
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +39,18 @@ class Options:
 
 
 async def run(options: Options, clock: Clock, random_source: random.Random) -> None:
-    """Run until a signal ends it."""
+    """Run until a signal ends it.
+
+    Raises:
+        ConfigurationError: it is not known how to reach an API server.
+    """
     delay = _FIRST_RESTART_S
     while True:
         began = clock.monotonic()
         try:
             await _live(options, clock, random_source)
+        except ConfigurationError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever ended a watch, starting again from nothing mends it
             if clock.monotonic() - began > _GOOD_LIFE_S:
                 delay = _FIRST_RESTART_S
@@ -56,42 +62,50 @@ async def run(options: Options, clock: Clock, random_source: random.Random) -> N
 
 
 async def _live(options: Options, clock: Clock, random_source: random.Random) -> None:
-    """Live once: until a signal (returns), or until a watch or the barrier fails (raises)."""
+    """Live once: until a signal (returns), or until a watch or a list fails for good (raises)."""
     queue: KeyedQueue[Key] = KeyedQueue(random_source)
     store = Store(queue.add)
+    everything_listed = asyncio.Event()
     async with Client(kubeconfig=options.kubeconfig) as client:
-        watching = asyncio.create_task(
-            feed.run(feed.registry(store, await client.kopf_login()), options.namespaces, asyncio.Event()), name="feed"
-        )
-        working = asyncio.create_task(_work(client, store, queue, clock, random_source), name="work")
+        reconciler = Reconciler(client, store, clock)
+        tasks = [
+            asyncio.create_task(_worker(reconciler, queue, everything_listed), name=f"worker-{number}")
+            for number in range(WORKERS)
+        ]
+        tasks.append(asyncio.create_task(_list(client, store, queue, everything_listed, random_source), name="list"))
+        # Last: when kopf ends it waits for the tasks that have come since it began, as if they were its own.
+        handlers = feed.registry(store, await client.kopf_login())
+        tasks.append(asyncio.create_task(feed.run(handlers, options.namespaces), name="feed"))
         try:
-            done, _ = await asyncio.wait([watching, working], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             queue.close()
-            for task in (working, watching):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(working, watching, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _work(
-    client: Client, store: Store, queue: KeyedQueue[Key], clock: Clock, random_source: random.Random
+async def _list(
+    client: Client,
+    store: Store,
+    queue: KeyedQueue[Key],
+    everything_listed: asyncio.Event,
+    random_source: random.Random,
 ) -> None:
-    # The barrier: nothing is decided before every kind is known in full.
     await resync.list_all(client, store)
     machines = store.machine_keys()
     logger.info("everything listed machines=%d", len(machines))
     for key in machines:
         queue.add(key)
-    reconciler = Reconciler(client, store, clock)
-    async with asyncio.TaskGroup() as group:
-        for number in range(WORKERS):
-            group.create_task(_worker(reconciler, queue), name=f"worker-{number}")
-        group.create_task(resync.keep_listing(client, store, queue.add, random_source), name="resync")
+    everything_listed.set()
+    await resync.keep_listing(client, store, queue.add, random_source)
 
 
-async def _worker(reconciler: Reconciler, queue: KeyedQueue[Key]) -> None:
+async def _worker(reconciler: Reconciler, queue: KeyedQueue[Key], everything_listed: asyncio.Event) -> None:
+    # The barrier: nothing is decided before every kind is known in full.
+    await everything_listed.wait()
     while True:
         key = await queue.get()
         try:

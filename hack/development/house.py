@@ -1,0 +1,142 @@
+"""The whole house: control plane, catalog, operator, and machines with an agent in each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import control_plane
+import packages
+import simulated_guest
+from development import credentials
+from development.api import Api
+from development.operator_process import ROOT, Operator
+from development.package_server import PackageServer
+
+Report = Callable[[str], None]
+
+CONFIG = "/etc/vmext/agent.json"
+CA_FILE = "/etc/vmext/ca.crt"
+TOKEN_FILE = "/etc/vmext/token"
+AGENT = "agent"
+
+
+@dataclass
+class House:
+    """What runs, and how to add to it."""
+
+    folder: Path
+    cluster: control_plane.Cluster
+    api: Api
+    operator: Operator
+    served: Path
+    url: str
+    _closing: contextlib.ExitStack
+    guests: dict[str, simulated_guest.Guest] = field(default_factory=dict)
+
+    def add_packages(self, source: Path) -> packages.Built:
+        """Build a package, serve it, and enter it into the catalog."""
+        built = packages.build(source, self.served, self.url)
+        self.api.apply(built.manifest)
+        return built
+
+    def add_machine(self, name: str, *, declare: bool = True, **options: Any) -> simulated_guest.Guest:
+        """Declare a machine and boot a guest for it, with an agent that has a credential for it.
+
+        Args:
+            name: of the VirtualMachine and of the guest.
+            declare: False leaves the VirtualMachine to the caller.
+            options: for the guest (``disk_bytes``, ``small``), and ``agent`` for keys of the agent's configuration.
+        """
+        if declare:
+            self.api.apply({"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine", "metadata": {"name": name}})
+        agent = options.pop("agent", {})
+        guest = self._closing.enter_context(
+            simulated_guest.running(name, folder=self.folder / "guests" / name, **options)
+        )
+        self.guests[name] = guest
+        self.give_credential(name)
+        configuration = {
+            "server": self.cluster.server,
+            "caFile": CA_FILE,
+            "tokenFile": TOKEN_FILE,
+            "namespace": self.api.namespace,
+            "name": name,
+        }
+        guest.write(CA_FILE, self.cluster.ca_file.read_bytes(), mode=0o644)
+        guest.write(CONFIG, json.dumps(configuration | agent).encode(), mode=0o600)
+        guest.start_service(agent_service())
+        return guest
+
+    def give_credential(self, name: str) -> None:
+        """Put a new token into a machine's guest."""
+        token = credentials.issue(self.api, name)
+        self.guests[name].write(TOKEN_FILE, token.encode(), mode=0o600)
+
+
+def agent_service() -> simulated_guest.Service:
+    """Return the agent as a guest's service: started at every boot, and again when it dies, as systemd would."""
+    python = simulated_guest.python()
+    command = [python, "-m", "vmext_agent", "run", "--config", CONFIG]
+    return simulated_guest.Service(AGENT, command, env={"PYTHONPATH": str(ROOT / "agent")}, restart=True)
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path,
+    report: Report,
+    *,
+    sources: Sequence[Path] = (ROOT / "extensions" / "CustomScript",),
+    cluster: control_plane.Cluster | None = None,
+    namespace: str = "default",
+) -> Iterator[House]:
+    """Run everything until the block ends: a control plane of its own unless one is given, and the operator.
+
+    Args:
+        folder: for data and logs.
+        report: told, a line at a time, what is being done.
+        sources: packages to build, to serve and to enter into the catalog.
+        cluster: a control plane that runs already.
+        namespace: for machines and extensions.
+    """
+    with contextlib.ExitStack() as closing:
+        if cluster is None:
+            binaries = control_plane.obtain(report)
+            report("starting etcd, kube-apiserver and kube-controller-manager")
+            cluster = closing.enter_context(control_plane.running(folder / "control-plane", binaries))
+        install_crds(cluster)
+        api = Api(cluster.kubeconfig, namespace)
+        closing.callback(api.close)
+        served = folder / "packages"
+        served.mkdir(parents=True, exist_ok=True)
+        server = closing.enter_context(PackageServer(served))
+        operator = Operator(cluster.kubeconfig, folder / "operator.log")
+        closing.callback(operator.stop)
+        house = House(folder, cluster, api, operator, served, server.url, closing)
+        for source in sources:
+            built = house.add_packages(source)
+            report(f"built and catalogued {built.zip_path.name} ({built.size} bytes)")
+        report("starting the operator")
+        operator.start()
+        yield house
+
+
+def install_crds(cluster: control_plane.Cluster) -> None:
+    """Apply our kinds and wait until the API server serves them."""
+    cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
+
+
+def extension(name: str, vm: str, **spec: Any) -> Mapping[str, Any]:
+    """Return a VirtualMachineExtension, of CustomScript 2.1 unless said otherwise."""
+    base = {"vmName": vm, "publisher": "VMExt", "type": "CustomScript", "typeHandlerVersion": "2.1"}
+    return {
+        "apiVersion": "vmext.dev/v1alpha1",
+        "kind": "VirtualMachineExtension",
+        "metadata": {"name": name},
+        "spec": base | spec,
+    }

@@ -1,0 +1,296 @@
+"""The real operator on a real API server, as far as it goes without a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import control_plane
+from development.api import Api, Object, condition
+from development.house import extension
+from development.operator_process import Operator
+
+SHA = "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: control_plane.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    made = Operator(cluster.kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log")
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def type_(api: Api) -> Iterator[str]:
+    """A handler type of this test's own in the catalog, in version 1.0.0."""
+    name = "T" + api.namespace.replace("-", "")
+    api.apply(image(name, "1.0.0"))
+    yield name
+    for version in ("1.0.0", "1.1.0", "2.0.0"):
+        api.delete("VirtualMachineExtensionImage", f"test.{name}-{version}".lower())
+
+
+def image(type_: str, version: str, **spec: Any) -> Object:
+    package = {"urls": [f"http://127.0.0.1:9/{version}.zip"], "sha256": SHA, "sizeBytes": 1}
+    return {
+        "apiVersion": "vmext.dev/v1alpha1",
+        "kind": "VirtualMachineExtensionImage",
+        "metadata": {"name": f"test.{type_}-{version}".lower()},
+        "spec": {"publisher": "Test", "type": type_, "version": version, "package": package} | spec,
+    }
+
+
+def declare(api: Api, name: str, type_: str, *, vm: str = "web-1", **spec: Any) -> Object:
+    return api.apply(extension(name, vm, **({"publisher": "Test", "type": type_, "typeHandlerVersion": "1"} | spec)))
+
+
+def machine(api: Api, name: str = "web-1", **spec: Any) -> Object:
+    kind = {"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine"}
+    return api.apply(kind | {"metadata": {"name": name}, "spec": spec})
+
+
+def entries(goal: Object | None) -> dict[str, Object]:
+    return {} if goal is None else {entry["name"]: entry for entry in goal["spec"]["extensions"]}
+
+
+def wait_entry(api: Api, name: str, *, vm: str = "web-1", **fields: Any) -> Object:
+    def there(goal: Object | None) -> bool:
+        entry = entries(goal).get(name)
+        return entry is not None and all(entry.get(field) == value for field, value in fields.items())
+
+    return entries(api.wait("GoalState", vm, there))[name]
+
+
+def wait_reason(api: Api, name: str, kind: str, reason: str, timeout_s: float = 30.0) -> Object:
+    def there(obj: Object | None) -> bool:
+        found = condition(obj, kind)
+        return found is not None and found["reason"] == reason
+
+    obj = api.wait("VirtualMachineExtension", name, there, timeout_s=timeout_s)
+    assert obj is not None
+    return obj
+
+
+def test_a_declaration_becomes_an_entry_of_its_machines_goal(operator: Operator, api: Api, type_: str) -> None:
+    vm = machine(api)
+    declared = declare(api, "one", type_, settings={"b": [1], "a": "ä"}, forceUpdateTag="t", timeout="2m")
+    entry = wait_entry(api, "one")
+    assert entry == {
+        "name": "one",
+        "uid": declared["metadata"]["uid"],
+        "state": "enabled",
+        "sequenceNumber": 1,
+        "forceUpdateTag": "t",
+        "settings": '{"a":"ä","b":[1]}',
+        "timeoutSeconds": 120,
+        "handler": {
+            "name": f"Test.{type_}",
+            "version": "1.0.0",
+            "package": {"urls": ["http://127.0.0.1:9/1.0.0.zip"], "sha256": SHA, "sizeBytes": 1},
+        },
+    }
+    goal = api.get("GoalState", "web-1")
+    assert goal is not None
+    assert goal["spec"]["vmUID"] == vm["metadata"]["uid"]
+    assert "ownerReferences" not in goal["metadata"]
+    written = api.get("VirtualMachineExtension", "one")
+    assert written is not None
+    assert written["metadata"]["finalizers"] == ["vmext.dev/uninstall"]
+    assert "annotations" not in written["metadata"]
+
+
+def test_an_extension_of_a_machine_without_an_agent_says_so(operator: Operator, api: Api, type_: str) -> None:
+    machine(api)
+    declare(api, "one", type_)
+    found = condition(wait_reason(api, "one", "Reconciling", "AgentNeverReported"), "Ready")
+    assert found is not None
+    assert found["status"] == "Unknown"
+    assert "install and start it there" in found["message"]
+    vm = api.wait("VirtualMachine", "web-1", lambda obj: condition(obj, "Ready") is not None)
+    assert vm is not None
+    assert vm["status"]["extensions"] == {"total": 1, "ready": 0, "failed": 0}
+
+
+def test_a_machine_may_come_after_its_extensions(operator: Operator, api: Api, type_: str) -> None:
+    declare(api, "one", type_)
+    found = condition(wait_reason(api, "one", "Reconciling", "VirtualMachineNotFound"), "Ready")
+    assert found is not None
+    assert "has no VirtualMachine web-1" in found["message"]
+    machine(api)
+    assert wait_entry(api, "one")["sequenceNumber"] == 1
+
+
+def test_changed_settings_run_again_and_tags_do_not(operator: Operator, api: Api, type_: str) -> None:
+    machine(api)
+    declare(api, "one", type_, settings={"x": 1})
+    wait_entry(api, "one", sequenceNumber=1)
+    declare(api, "one", type_, settings={"x": 1}, tags={"a": "b"}, timeout="7m")
+    wait_entry(api, "one", timeoutSeconds=420, sequenceNumber=1)
+    declare(api, "one", type_, settings={"x": 2}, timeout="7m")
+    wait_entry(api, "one", sequenceNumber=2, settings='{"x":2}')
+    declare(api, "one", type_, settings={"x": 2}, timeout="7m", forceUpdateTag="again")
+    wait_entry(api, "one", sequenceNumber=3, forceUpdateTag="again")
+
+
+def test_an_unknown_extension_waits_a_minute_then_stalls_and_recovers_by_itself(
+    operator: Operator, api: Api, type_: str
+) -> None:
+    machine(api)
+    declare(api, "unknown", type_ + "X")
+    declare(api, "version", type_, typeHandlerVersion="2")
+    for name, said in (
+        ("unknown", f"the catalog has no Test.{type_}X"),
+        ("version", f"the catalog has Test.{type_} in 1.0.0, but typeHandlerVersion is 2"),
+    ):
+        found = condition(wait_reason(api, name, "Reconciling", "UnknownImage"), "Ready")
+        assert found is not None
+        assert said in found["message"]
+    for name in ("unknown", "version"):
+        stalled = wait_reason(api, name, "Stalled", "UnknownImage", timeout_s=75)
+        assert condition(stalled, "Reconciling") is None
+        assert stalled["status"]["provisioningState"] == "Failed"
+    api.apply(image(type_, "2.0.0"))
+    wait_entry(api, "version", sequenceNumber=1)
+    wait_reason(api, "version", "Reconciling", "AgentNeverReported")
+
+
+def test_a_package_that_moves_in_the_catalog_reaches_the_goal(operator: Operator, api: Api, type_: str) -> None:
+    machine(api)
+    declare(api, "one", type_)
+    wait_entry(api, "one")
+    moved = {"urls": ["http://127.0.0.1:9/moved.zip"], "sha256": SHA, "sizeBytes": 1}
+    api.apply(image(type_, "1.0.0", package=moved))
+    handler = {"name": f"Test.{type_}", "version": "1.0.0", "package": moved}
+    assert wait_entry(api, "one", handler=handler)["sequenceNumber"] == 1
+
+
+def test_a_new_version_is_taken_at_the_next_change_of_the_model_and_at_once_where_upgrades_are_automatic(
+    operator: Operator, api: Api, type_: str
+) -> None:
+    machine(api)
+    machine(api, "web-2")
+    declare(api, "keeps", type_)
+    declare(api, "follows", type_, vm="web-2", enableAutomaticUpgrade=True)
+    wait_entry(api, "keeps")
+    wait_entry(api, "follows", vm="web-2")
+    api.apply(image(type_, "1.1.0"))
+    goal = api.wait("GoalState", "web-2", lambda goal: entries(goal)["follows"]["handler"]["version"] == "1.1.0")
+    assert entries(goal)["follows"]["sequenceNumber"] == 1
+    assert wait_entry(api, "keeps")["handler"]["version"] == "1.0.0"
+    declare(api, "keeps", type_, tags={"a": "b"})
+    api.wait("GoalState", "web-1", lambda goal: entries(goal)["keeps"]["handler"]["version"] == "1.1.0")
+
+
+def test_settings_too_large_for_a_goal_are_stalled_and_recover(operator: Operator, api: Api, type_: str) -> None:
+    machine(api)
+    declare(api, "one", type_, settings={"x": "y" * (300 * 1024)})
+    found = condition(wait_reason(api, "one", "Stalled", "InvalidSettings"), "Ready")
+    assert found is not None
+    assert "at most 262144 are taken" in found["message"]
+    declare(api, "one", type_, settings={"x": "y"})
+    wait_entry(api, "one")
+
+
+def test_a_second_declaration_for_a_handler_is_stalled_until_the_first_is_gone(
+    operator: Operator, api: Api, type_: str
+) -> None:
+    machine(api)
+    declare(api, "first", type_)
+    wait_entry(api, "first")
+    declare(api, "second", type_)
+    found = condition(wait_reason(api, "second", "Stalled", "HandlerConflict"), "Ready")
+    assert found is not None
+    assert "first has the handler" in found["message"]
+    api.delete("VirtualMachineExtension", "first")
+    wait_entry(api, "second", sequenceNumber=2)
+
+
+def test_deleting_what_no_machine_has_needs_no_machine(operator: Operator, api: Api, type_: str) -> None:
+    declare(api, "nowhere", type_, vm="web-9")
+    wait_reason(api, "nowhere", "Reconciling", "VirtualMachineNotFound")
+    machine(api)
+    declare(api, "one", type_)
+    wait_entry(api, "one")
+    for name in ("nowhere", "one"):
+        api.delete("VirtualMachineExtension", name)
+        api.wait_gone("VirtualMachineExtension", name)
+
+
+def test_a_deleted_machine_goes_with_its_goal_and_its_extensions_wait_for_another(
+    operator: Operator, api: Api, type_: str
+) -> None:
+    machine(api)
+    declare(api, "one", type_)
+    wait_entry(api, "one", sequenceNumber=1)
+    api.delete("VirtualMachine", "web-1")
+    api.wait_gone("VirtualMachine", "web-1")
+    api.wait_gone("GoalState", "web-1")
+    wait_reason(api, "one", "Reconciling", "VirtualMachineNotFound")
+    api.delete("VirtualMachineExtension", "one")
+    api.wait_gone("VirtualMachineExtension", "one")
+
+
+def test_what_a_human_changes_in_a_goal_is_put_back(operator: Operator, api: Api, type_: str) -> None:
+    machine(api)
+    declare(api, "one", type_)
+    before = wait_entry(api, "one")
+    goal = api.get("GoalState", "web-1")
+    assert goal is not None
+    entry = before | {"settings": '{"evil":true}'}
+    api.apply(
+        {
+            "apiVersion": "vmext.dev/v1alpha1",
+            "kind": "GoalState",
+            "metadata": {"name": "web-1"},
+            "spec": goal["spec"] | {"extensions": [entry]},
+        }
+    )
+    # Under a new number: whether the machine has run what the human wrote can't be known.
+    assert wait_entry(api, "one", settings="{}") == before | {"sequenceNumber": 2}
+
+
+def test_a_restarted_operator_writes_nothing_when_nothing_changed_and_catches_up_when_something_did(
+    cluster: control_plane.Cluster, api: Api, type_: str, tmp_path: Path, operator: Operator
+) -> None:
+    machine(api)
+    declare(api, "one", type_)
+    wait_reason(api, "one", "Reconciling", "AgentNeverReported")
+    api.wait("VirtualMachine", "web-1", lambda obj: condition(obj, "Ready") is not None)
+    before = [
+        api.get(kind, name)
+        for kind, name in (("VirtualMachine", "web-1"), ("VirtualMachineExtension", "one"), ("GoalState", "web-1"))
+    ]
+    operator.kill()
+    operator.start()
+    # Once it has done something new, it has looked at all that was there before.
+    declare(api, "other", type_, vm="web-2")
+    wait_reason(api, "other", "Reconciling", "VirtualMachineNotFound")
+    after = [
+        api.get(kind, name)
+        for kind, name in (("VirtualMachine", "web-1"), ("VirtualMachineExtension", "one"), ("GoalState", "web-1"))
+    ]
+    assert after == before
+    operator.kill()
+    declare(api, "one", type_, settings={"x": "while it was down"})
+    api.delete("VirtualMachineExtension", "other")
+    operator.start()
+    wait_entry(api, "one", sequenceNumber=2)
+    api.wait_gone("VirtualMachineExtension", "other")
+
+
+def test_an_api_server_that_comes_back_finds_the_operator_at_work(
+    cluster: control_plane.Cluster, api: Api, type_: str, operator: Operator
+) -> None:
+    machine(api)
+    declare(api, "one", type_)
+    wait_entry(api, "one")
+    cluster.stop_api_server()
+    cluster.start_api_server()
+    declare(api, "one", type_, settings={"x": "after"})
+    wait_entry(api, "one", sequenceNumber=2)
+    api.delete("VirtualMachineExtension", "one")
+    api.wait_gone("VirtualMachineExtension", "one")
