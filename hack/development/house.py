@@ -56,7 +56,7 @@ class House:
             self.api.apply({"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine", "metadata": {"name": name}})
         agent = options.pop("agent", {})
         guest = self._closing.enter_context(
-            simulated_guest.running(name, folder=self.folder / "guests" / name, **options)
+            simulated_guest.running(name, folder=self.folder / "guests", **options)
         )
         self.guests[name] = guest
         self.give_credential(name)

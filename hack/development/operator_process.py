@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from development import process
+from control_plane import process
 
 ROOT = Path(__file__).resolve().parents[2]
 
