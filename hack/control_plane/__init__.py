@@ -1,11 +1,12 @@
 """A real control plane for development: etcd, kube-apiserver and kube-controller-manager on loopback.
 
-Standard library only, since it runs before anything is installed. ``obtain`` finds or builds the programs, ``running``
-runs them until a block ends, ``existing`` stands for a cluster that runs already; ``python3 -m control_plane`` is the
-same for people.
+Standard library only, since it runs before anything is installed. ``available`` gives a control plane until a block
+ends. Of its parts ``obtain`` finds or builds the programs, ``running`` runs them, and ``existing`` stands for a cluster
+that runs already. ``python3 -m control_plane`` is the same for people.
 """
 
 from control_plane.binaries import Binaries
+from control_plane.choice import available
 from control_plane.cluster import Cluster, ExistingCluster, existing
 from control_plane.errors import ControlPlaneError
 from control_plane.instance import ControlPlane, running
@@ -17,6 +18,7 @@ __all__ = [
     "ControlPlane",
     "ControlPlaneError",
     "ExistingCluster",
+    "available",
     "existing",
     "obtain",
     "running",

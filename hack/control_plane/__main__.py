@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from control_plane import ControlPlane, ControlPlaneError, existing, obtain, process
+from control_plane import ControlPlane, ControlPlaneError, choice, existing, obtain, process
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "control-plane"
 _STATE = "state.json"
@@ -36,8 +36,8 @@ def main() -> int:
             command.add_argument("--name", default="default", help="several can run beside each other")
     arguments = parser.parse_args()
     try:
-        if os.environ.get("VMEXT_KUBECONFIG"):
-            return _existing(arguments.command, Path(os.environ["VMEXT_KUBECONFIG"]))
+        if os.environ.get(choice.VARIABLE):
+            return _existing(arguments.command, Path(os.environ[choice.VARIABLE]))
         if arguments.command == "fetch":
             obtain(say)
         elif arguments.command == "start":
@@ -54,7 +54,7 @@ def main() -> int:
 
 def _existing(command: str, kubeconfig: Path) -> int:
     found = existing(kubeconfig)
-    say(f"VMEXT_KUBECONFIG is set: the cluster at {found.server} is used, nothing is {command}ed here")
+    say(f"{choice.VARIABLE} is set: the cluster at {found.server} is used, and there is nothing to {command}")
     return 0
 
 

@@ -30,12 +30,6 @@ class Cluster(Protocol):
     def kubectl(self, *arguments: str, input: str | None = None) -> str:  # noqa: A002 - as subprocess has it
         """Run kubectl and return what it printed. Raises ControlPlaneError with its error."""
 
-    def stop_api_server(self) -> None:
-        """Take the API server away. Raises ControlPlaneError where it is not ours."""
-
-    def start_api_server(self) -> None:
-        """Bring it back with the same data and address."""
-
 
 def run_kubectl(program: str | Path, kubeconfig: Path, *arguments: str, input: str | None = None) -> str:  # noqa: A002
     """Run kubectl and return what it printed. Raises ControlPlaneError with its error."""
@@ -60,12 +54,6 @@ class ExistingCluster:
     def kubectl(self, *arguments: str, input: str | None = None) -> str:  # noqa: A002
         """Run kubectl and return what it printed. Raises ControlPlaneError with its error."""
         return run_kubectl("kubectl", self.kubeconfig, *arguments, input=input)
-
-    def stop_api_server(self) -> None:
-        """Raise ControlPlaneError: it is not ours."""
-        raise ControlPlaneError("the API server of an existing cluster is not stopped; unset VMEXT_KUBECONFIG for that")
-
-    start_api_server = stop_api_server
 
 
 def existing(kubeconfig: Path) -> ExistingCluster:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -52,13 +53,17 @@ def _run(folder: Path, console: Console, *, keep: bool) -> int:
         console.print(f"[dim]{time.monotonic() - began:6.1f} s[/dim]  {escape(line)}", soft_wrap=True)
 
     with contextlib.ExitStack() as closing:
-        running = closing.enter_context(house.running(folder, report))
+        cluster = closing.enter_context(control_plane.available(folder / "control-plane", report))
+        namespace = closing.enter_context(_namespace(cluster, report))
+        running = closing.enter_context(house.running(folder, report, cluster=cluster, namespace=namespace))
         for name in MACHINES:
             guest = running.add_machine(name, declare=False)
             report(f"booted the guest {name} with an agent in it" + ("" if guest.full else " (small form: not root)"))
 
         report(f"applying {EXAMPLE.relative_to(ROOT)}")
-        running.cluster.kubectl("apply", "-f", str(EXAMPLE))
+        cluster.kubectl("apply", "-n", namespace, "-f", str(EXAMPLE))
+        if not isinstance(cluster, control_plane.ControlPlane):
+            closing.callback(_take_back, running, report)
         applied = time.monotonic()
         with _spinner(console, "waiting for the two extensions"):
             good = running.api.wait("VirtualMachineExtension", "hello", _has_ended, timeout_s=60)
@@ -82,6 +87,29 @@ def _run(folder: Path, console: Console, *, keep: bool) -> int:
     return 1 if problems else 0
 
 
+@contextlib.contextmanager
+def _namespace(cluster: control_plane.Cluster, report: house.Report) -> Iterator[str]:
+    """Give a namespace: the default one of our own control plane, else one that is removed afterwards."""
+    if isinstance(cluster, control_plane.ControlPlane):
+        yield "default"
+        return
+    name = f"vmext-demo-{os.getpid()}"
+    report(f"creating the namespace {name}")
+    cluster.kubectl("create", "namespace", name)
+    try:
+        yield name
+    finally:
+        report(f"deleting the namespace {name}; vmext's CRDs stay")
+        cluster.kubectl("delete", "namespace", name)
+
+
+def _take_back(running: house.House, report: house.Report) -> None:
+    """Delete what was applied to somebody else's cluster, while operator and agents are there to see it through."""
+    report("deleting what was applied")
+    running.cluster.kubectl("delete", "-n", running.api.namespace, "--timeout=60s", "-f", str(EXAMPLE))
+    running.cluster.kubectl("delete", "vmxi", "vmext.customscript-2.1.0")
+
+
 def _has_ended(obj: api.Object | None) -> bool:
     return api.is_ready(obj) or api.condition(obj, "Stalled") is not None
 
@@ -91,10 +119,11 @@ def _show(console: Console, running: house.House, content: str) -> None:
         console.print(f"\n[bold]$ {escape(command)}[/bold]\n{escape(output.rstrip())}", soft_wrap=True)
 
     kinds = "virtualmachines.vmext.dev,virtualmachineextensions.vmext.dev"
-    section("kubectl get virtualmachines,virtualmachineextensions", running.cluster.kubectl("get", kinds))
+    listed = running.cluster.kubectl("get", kinds, "-n", running.api.namespace)
+    section("kubectl get virtualmachines,virtualmachineextensions", listed)
     section(f"cat {WRITTEN}        # in the guest web-1", content or "(there is no such file)")
     template = "{{range .status.statuses}}{{.code}} | {{.displayStatus}} | {{.level}}\n{{.message}}{{end}}"
-    typo = running.cluster.kubectl("get", "virtualmachineextensions.vmext.dev", "typo", "-o", f"go-template={template}")
+    typo = running.cluster.kubectl("get", "vmx", "typo", "-n", running.api.namespace, "-o", f"go-template={template}")
     section("kubectl get vmx typo -o go-template=...        # code, displayStatus, level and message", typo)
     console.print()
 

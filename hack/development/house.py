@@ -55,9 +55,7 @@ class House:
         if declare:
             self.api.apply({"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine", "metadata": {"name": name}})
         agent = options.pop("agent", {})
-        guest = self._closing.enter_context(
-            simulated_guest.running(name, folder=self.folder / "guests", **options)
-        )
+        guest = self._closing.enter_context(simulated_guest.running(name, folder=self.folder / "guests", **options))
         self.guests[name] = guest
         self.give_credential(name)
         configuration = {
@@ -105,9 +103,7 @@ def running(
     """
     with contextlib.ExitStack() as closing:
         if cluster is None:
-            binaries = control_plane.obtain(report)
-            report("starting etcd, kube-apiserver and kube-controller-manager")
-            cluster = closing.enter_context(control_plane.running(folder / "control-plane", binaries))
+            cluster = closing.enter_context(control_plane.available(folder / "control-plane", report))
         install_crds(cluster)
         api = Api(cluster.kubeconfig, namespace)
         closing.callback(api.close)

@@ -283,13 +283,13 @@ def test_a_restarted_operator_writes_nothing_when_nothing_changed_and_catches_up
 
 
 def test_an_api_server_that_comes_back_finds_the_operator_at_work(
-    cluster: control_plane.Cluster, api: Api, type_: str, operator: Operator
+    own_cluster: control_plane.ControlPlane, api: Api, type_: str, operator: Operator
 ) -> None:
     machine(api)
     declare(api, "one", type_)
     wait_entry(api, "one")
-    cluster.stop_api_server()
-    cluster.start_api_server()
+    own_cluster.stop_api_server()
+    own_cluster.start_api_server()
     declare(api, "one", type_, settings={"x": "after"})
     wait_entry(api, "one", sequenceNumber=2)
     api.delete("VirtualMachineExtension", "one")
