@@ -24,16 +24,14 @@ def main() -> None:
         default=os.environ.get("KUBECONFIG"),
         help="kubeconfig file (default: $KUBECONFIG, else the Pod's ServiceAccount)",
     )
-    parser.add_argument("--namespace", action="append", default=[], help="serve this namespace only; may be repeated")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument("--version", action="version", version=f"vmext-operator {__version__}")
     arguments = parser.parse_args()
 
     logs.configure(arguments.log_level)
-    options = runtime.Options(arguments.kubeconfig, arguments.namespace)
     clock = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
     try:
-        asyncio.run(runtime.run(options, clock, random.Random()))  # noqa: S311 - it spreads retries, it guards nothing
+        asyncio.run(runtime.run(arguments.kubeconfig, clock, random.Random()))  # noqa: S311 - it spreads retries, it guards nothing
     except ConfigurationError as error:
         sys.exit(f"vmext-operator: {error}")
 

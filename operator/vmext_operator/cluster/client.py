@@ -179,7 +179,8 @@ def _answer(what: str, status: int, content: bytes) -> dict[str, Any]:
         obj = {}
     if status < 300:
         return obj
-    message = str(obj.get("message") or content[:200].decode(errors="replace"))
+    # Cut: a server repeats what it refuses, and that may be long.
+    message = str(obj.get("message") or content.decode(errors="replace"))[:500]
     if status in (409, 412):
         raise ConflictError(what, status, message)
     if status == 404:

@@ -6,7 +6,6 @@ seam; whoever replaces it calls ``store.observe`` for each event and ends when i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import kopf
@@ -59,11 +58,6 @@ def _subscribe(handlers: kopf.OperatorRegistry, store: Store, plural: str) -> No
         store.observe(plural, event["object"], deleted=event["type"] == "DELETED")
 
 
-async def run(handlers: kopf.OperatorRegistry, namespaces: Sequence[str]) -> None:
+async def run(handlers: kopf.OperatorRegistry) -> None:
     """Run kopf until a signal ends it; raises what ends its watches otherwise."""
-    await kopf.operator(
-        registry=handlers,
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=list(namespaces),
-    )
+    await kopf.operator(registry=handlers, standalone=True, clusterwide=True)

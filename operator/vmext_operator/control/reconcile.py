@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from vmext_operator.api import API_VERSION, goal_state, virtual_machine, virtual_machine_extension
+from vmext_operator.api import API_VERSION, conditions, goal_state, virtual_machine, virtual_machine_extension
 from vmext_operator.api.goal_state import Entry, EntryState, Goal, Outcome
 from vmext_operator.api.meta import Key, Meta
 from vmext_operator.api.virtual_machine import VirtualMachine
@@ -350,15 +350,15 @@ def _farewell(extension: VirtualMachineExtension, entry: Entry | None, loaded: s
         # It never came into a goal, or the machine's goal is gone with the machine.
         known = loaded.machine is None and extension.status.get("sequenceNumber") is not None
         message = f"{vm} is no longer declared; what the extension did there stays" if known else f"{vm} never had it"
-        return _event(extension, Reason.ORPHANED if known else Reason.REMOVED, message, warning=known)
+        return _event(extension, (Reason.ORPHANED if known else Reason.REMOVED).value, message, warning=known)
     if loaded.report is None:
-        return _event(extension, Reason.REMOVED, f"the agent of {vm} has never reported", warning=False)
+        return _event(extension, Reason.REMOVED.value, f"the agent of {vm} has never reported", warning=False)
     if entry.state is EntryState.ORPHAN:
         why = "as its deletionPolicy says" if extension.orphan_on_delete else "it did not uninstall it in time"
-        return _event(extension, Reason.ORPHANED, f"left on {vm}: {why}", warning=not extension.orphan_on_delete)
+        return _event(extension, Reason.ORPHANED.value, f"left on {vm}: {why}", warning=not extension.orphan_on_delete)
     answer = loaded.report.answers.get(entry.name)
     if answer is not None and answer.answers(entry) and answer.outcome is Outcome.REMOVED:
-        return _event(extension, Reason.REMOVED, f"uninstalled from {vm}", warning=False)
+        return _event(extension, Reason.REMOVED.value, f"uninstalled from {vm}", warning=False)
     return None
 
 
@@ -367,9 +367,7 @@ def _transition(situation: projection.Situation, projected: projection.Projected
     if not situation.is_final or situation.extension.meta.deleted is not None:
         return None
     ready = projected.conditions[0]
-    before = next(
-        (one for one in situation.extension.status.get("conditions") or () if one.get("type") == "Ready"), None
-    )
+    before = conditions.find(situation.extension.status.get("conditions") or (), "Ready")
     number = situation.extension.status.get("sequenceNumber")
     if (
         before is not None
@@ -377,16 +375,8 @@ def _transition(situation: projection.Situation, projected: projection.Projected
         and number == projected.status.get("sequenceNumber")
     ):
         return None
-    reason = next((one for one in Reason if one.value == ready.reason), None)
-    warning = ready.status != "True"
-    return Event(
-        virtual_machine_extension.KIND,
-        situation.extension.meta,
-        warning,
-        reason.value if reason is not None else ready.reason,
-        ready.message,
-    )
+    return _event(situation.extension, ready.reason, ready.message, warning=ready.status != "True")
 
 
-def _event(extension: VirtualMachineExtension, reason: Reason, message: str, *, warning: bool) -> Event:
-    return Event(virtual_machine_extension.KIND, extension.meta, warning, reason.value, message)
+def _event(extension: VirtualMachineExtension, reason: str, message: str, *, warning: bool) -> Event:
+    return Event(virtual_machine_extension.KIND, extension.meta, warning, reason, message)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
@@ -25,21 +23,13 @@ _LAST_RESTART_S = 10.0
 _GOOD_LIFE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How the operator runs.
-
-    Attributes:
-        kubeconfig: a file's path, None for a Pod's own ServiceAccount.
-        namespaces: those to serve, all where empty.
-    """
-
-    kubeconfig: str | None
-    namespaces: Sequence[str]
-
-
-async def run(options: Options, clock: Clock, random_source: random.Random) -> None:
+async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random) -> None:
     """Run until a signal ends it.
+
+    Args:
+        kubeconfig: a file's path, None for a Pod's own ServiceAccount.
+        clock: wall and monotonic time.
+        random_source: spreads retries and lists.
 
     Raises:
         ConfigurationError: it is not known how to reach an API server.
@@ -48,7 +38,7 @@ async def run(options: Options, clock: Clock, random_source: random.Random) -> N
     while True:
         began = clock.monotonic()
         try:
-            await _live(options, clock, random_source)
+            await _live(kubeconfig, clock, random_source)
         except ConfigurationError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever ended a watch, starting again from nothing mends it
@@ -61,12 +51,12 @@ async def run(options: Options, clock: Clock, random_source: random.Random) -> N
             return
 
 
-async def _live(options: Options, clock: Clock, random_source: random.Random) -> None:
+async def _live(kubeconfig: str | None, clock: Clock, random_source: random.Random) -> None:
     """Live once: until a signal (returns), or until a watch or a list fails for good (raises)."""
     queue: KeyedQueue[Key] = KeyedQueue(random_source)
     store = Store(queue.add)
     everything_listed = asyncio.Event()
-    async with Client(kubeconfig=options.kubeconfig) as client:
+    async with Client(kubeconfig=kubeconfig) as client:
         reconciler = Reconciler(client, store, clock)
         tasks = [
             asyncio.create_task(_worker(reconciler, queue, everything_listed), name=f"worker-{number}")
@@ -75,7 +65,7 @@ async def _live(options: Options, clock: Clock, random_source: random.Random) ->
         tasks.append(asyncio.create_task(_list(client, store, queue, everything_listed, random_source), name="list"))
         # Last: when kopf ends it waits for the tasks that have come since it began, as if they were its own.
         handlers = feed.registry(store, await client.kopf_login())
-        tasks.append(asyncio.create_task(feed.run(handlers, options.namespaces), name="feed"))
+        tasks.append(asyncio.create_task(feed.run(handlers), name="feed"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

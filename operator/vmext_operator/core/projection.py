@@ -37,7 +37,7 @@ class Situation:
         return answer if answer is not None and answer.uid == self.extension.meta.uid else None
 
     @property
-    def verdict(self) -> Answer | None:
+    def said(self) -> Answer | None:
         """Return what the machine says of exactly this entry, None before it does."""
         answer = self.answer
         return answer if answer is not None and self.entry is not None and answer.answers(self.entry) else None
@@ -47,7 +47,7 @@ class Situation:
         """Tell whether nothing more comes of it by itself: then its status is written at once."""
         if self.held is not None:
             return self.held.patience_s == 0
-        return self.verdict is not None and self.verdict.outcome is not Outcome.RUNNING
+        return self.said is not None and self.said.outcome is not Outcome.RUNNING
 
     @property
     def stage(self) -> str:
@@ -112,7 +112,7 @@ def _statuses(answer: Answer, said: Mapping[str, Any] | None) -> list[dict[str, 
 
 
 def _conditions(situation: Situation, stage_age_s: float) -> tuple[tuple[conditions.Condition, ...], float | None]:
-    extension, held, said = situation.extension, situation.held, situation.verdict
+    extension, held, said = situation.extension, situation.held, situation.said
     if extension.meta.deleted is not None:
         why = f"; last: {said.message}" if said is not None and said.outcome is Outcome.FAILED and said.message else ""
         limit = f"{extension.deletion_timeout_seconds} s after its deletion"

@@ -1,0 +1,21 @@
+"""Times as the API server and the logs write them."""
+
+from __future__ import annotations
+
+import time
+
+
+def rfc3339(seconds: float) -> str:
+    """Return seconds since 1970 as RFC 3339 in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def log_time(seconds: float) -> str:
+    """Return seconds since 1970 in the form of the contract's log: RFC 3339 in UTC with microseconds."""
+    whole = int(seconds)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int((seconds - whole) * 1e6):06d}Z"
+
+
+def since_boot() -> float:
+    """Return seconds since the machine booted, time asleep included: it goes on across restarts of the agent."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,244 @@
+"""The API server: three calls about one GoalState (read, watch, patch its status), over one choke point."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING, NamedTuple
+
+from vmext_agent import __version__
+from vmext_agent.errors import AgentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from vmext_agent.config import Config
+
+    Document = dict[str, "object"]
+
+#: An object is at most 1.5 MiB in etcd; its JSON in an event is not much more.
+_MAX_LINE = 8 << 20
+_CONNECT_S = 10.0
+_REQUEST_S = 30.0
+#: The API server sends a bookmark about every minute: silence for longer means that the connection is dead.
+_WATCH_S = 150.0
+_UNACKNOWLEDGED_MS = 30_000
+
+
+class ClusterError(AgentError):
+    """The API server did not do what it was asked. ``retry_after_s`` is its own wish, 0 where it has none."""
+
+    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UnavailableError(ClusterError):
+    """No answer, or one that says to come again: network, 429, 5xx."""
+
+
+class UnauthorizedError(ClusterError):
+    """401: the token is not, or no longer, good."""
+
+
+class ForbiddenError(ClusterError):
+    """403: the token's account may not do this."""
+
+
+class NotFoundError(ClusterError):
+    """404."""
+
+
+class GoneError(ClusterError):
+    """410: that resource version is too old to go on from; read again."""
+
+
+class RefusedError(ClusterError):
+    """400, 409, 413, 422: this very request will never be taken."""
+
+
+class Event(NamedTuple):
+    """What a watch brings. ``obj`` is None for a bookmark, and for an object that is gone (``deleted``)."""
+
+    resource_version: str
+    obj: Document | None
+    deleted: bool
+
+
+class Cluster:
+    """A connection to the API server, kept open between calls; one thread uses it.
+
+    Args:
+        config: where the API server is, which object this agent's is, and where the token is.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._connection: http.client.HTTPSConnection | None = None
+        self._token = ""
+        self._token_mark: tuple[int, int, int] | None = None
+        self._path = f"/apis/vmext.dev/v1alpha1/namespaces/{config.namespace}/goalstates"
+        try:
+            self._tls.load_verify_locations(config.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise AgentError(f"{config.ca_file}: can't be used as caFile: {error}") from None
+
+    def read(self) -> Event:
+        """Return the GoalState (``obj`` is None where there is none) and the version to watch from."""
+        answer = self._call("GET", f"{self._path}?fieldSelector=metadata.name%3D{self._config.name}")
+        items, metadata = answer.get("items"), answer.get("metadata")
+        if not isinstance(metadata, dict) or not isinstance(items, list):
+            raise UnavailableError("the API server's list of goal states has neither items nor metadata")
+        found = items[0] if items and isinstance(items[0], dict) else None
+        return Event(str(metadata.get("resourceVersion", "")), found, deleted=found is None)
+
+    def watch(self, resource_version: str) -> Iterator[Event]:
+        """Yield what happens to the GoalState after a version, until the server ends the watch. Raises ClusterError."""
+        target = (
+            f"{self._path}?watch=1&allowWatchBookmarks=true&fieldSelector=metadata.name%3D{self._config.name}"
+            f"&resourceVersion={resource_version}"
+        )
+        try:
+            response = self._send("GET", target, None, {}, _WATCH_S)
+            while True:
+                line = response.readline(_MAX_LINE)
+                if not line:
+                    return
+                if not line.endswith(b"\n"):
+                    raise UnavailableError(
+                        f"the watch broke in the middle of an event, or one is above {_MAX_LINE} bytes"
+                    )
+                yield _event(line)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise UnavailableError(f"the watch broke: {error!r:.200}") from None
+        finally:
+            self.close()
+
+    def patch_status(self, patch: Mapping[str, object]) -> str:
+        """Merge into the GoalState's status; return its new resource version. Raises ClusterError."""
+        headers = {
+            "Content-Type": "application/merge-patch+json",
+            # The answer would be the whole goal again; all that is wanted of it is in the metadata.
+            "Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json",
+        }
+        target = f"{self._path}/{self._config.name}/status?fieldManager=vmext-agent"
+        answer = self._call("PATCH", target, json.dumps({"status": patch}).encode(), headers)
+        metadata = answer.get("metadata")
+        return str(metadata.get("resourceVersion", "")) if isinstance(metadata, dict) else ""
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _call(
+        self, method: str, target: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Document:
+        response = self._send(method, target, body, headers or {}, _REQUEST_S)
+        try:
+            document = json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            raise UnavailableError(f"{method} {target}: the answer broke: {error!r:.200}") from None
+        if not isinstance(document, dict):
+            raise UnavailableError(f"{method} {target}: the answer is not a JSON object")
+        return document
+
+    def _send(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> http.client.HTTPResponse:
+        """Send a request and return the answer's beginning. The choke point: every request goes through here."""
+        everything = {"User-Agent": f"vmext-agent/{__version__}", "Accept": "application/json", **headers}
+        everything["Authorization"] = f"Bearer {self._current_token()}"
+        reused = self._connection is not None
+        try:
+            connection = self._open(timeout_s)
+            connection.request(method, target, body, everything)
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            # A server closes connections that were idle; what is asked for here can be asked twice.
+            if reused and isinstance(error, (ConnectionError, http.client.RemoteDisconnected, ssl.SSLEOFError)):
+                return self._send(method, target, body, headers, timeout_s)
+            where = f"{self._config.host}:{self._config.port}"
+            raise UnavailableError(f"{where} can't be reached: {error!r:.200}") from None
+        if response.status < 300:
+            return response
+        failure = self._failure(response, f"{method} {target.partition('?')[0]}")
+        self.close()
+        raise failure
+
+    def _failure(self, response: http.client.HTTPResponse, what: str) -> ClusterError:
+        try:
+            document = json.loads(response.read(1 << 16))
+            said = str(document.get("message", "")) if isinstance(document, dict) else ""
+        except (OSError, http.client.HTTPException, ValueError):
+            said = ""
+        wish = response.getheader("Retry-After") or ""
+        message = f"{what}: {response.status} {said or response.reason}"[:2000]
+        if response.status == http.client.UNAUTHORIZED:
+            self._token_mark = None
+        kinds: dict[int, type[ClusterError]] = {
+            401: UnauthorizedError,
+            403: ForbiddenError,
+            404: NotFoundError,
+            410: GoneError,
+        }
+        kinds |= dict.fromkeys((400, 409, 413, 415, 422), RefusedError)
+        kind = kinds.get(response.status, UnavailableError)
+        return kind(message, float(wish) if wish.isdecimal() and len(wish) < 5 else 0.0)
+
+    def _open(self, timeout_s: float) -> http.client.HTTPSConnection:
+        if self._connection is None:
+            connection = http.client.HTTPSConnection(
+                self._config.host, self._config.port, timeout=_CONNECT_S, context=self._tls
+            )
+            self._connection = connection
+            connection.connect()
+            _keep_alive(connection.sock)
+        self._connection.sock.settimeout(timeout_s)
+        return self._connection
+
+    def _current_token(self) -> str:
+        """Return the token, read again when its file has changed or the API server did not take it."""
+        path = self._config.token_file
+        try:
+            state = os.stat(path)
+            mark = (state.st_mtime_ns, state.st_ino, state.st_size)
+            if mark != self._token_mark:
+                with open(path, encoding="ascii") as file:
+                    self._token = file.read(1 << 16).strip()
+                self._token_mark = mark
+        except (OSError, ValueError) as error:
+            raise UnauthorizedError(f"{path}: the token can't be read: {error.__class__.__name__}") from None
+        if not self._token or not self._token.isprintable():
+            raise UnauthorizedError(f"{path}: holds no token")
+        return self._token
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the kernel notice a peer that is gone without a word."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+
+
+def _event(line: bytes) -> Event:
+    event = json.loads(line)
+    if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+        raise UnavailableError("an event of the watch is not an object with an object")
+    obj, kind = event["object"], event.get("type")
+    if kind == "ERROR":
+        message = f"watch: {obj.get('code')} {obj.get('message')}"
+        raise GoneError(message) if obj.get("code") == http.client.GONE else UnavailableError(message)
+    metadata = obj.get("metadata")
+    version = str(metadata.get("resourceVersion", "")) if isinstance(metadata, dict) else ""
+    deleted = kind == "DELETED"
+    return Event(version, None if deleted or kind == "BOOKMARK" else obj, deleted)

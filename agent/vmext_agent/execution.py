@@ -1,0 +1,247 @@
+"""The command that runs now: begun, watched over, ended when it takes too long, and its result recorded."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from vmext_agent import clock, commands, files, lifecycle, plan, records, transcript
+from vmext_agent.errors import CommandLostError, ManifestError
+from vmext_agent.handler import Handler
+from vmext_agent.lifecycle import Result
+
+if TYPE_CHECKING:
+    from vmext_agent.commands import Running
+    from vmext_agent.config import Config
+    from vmext_agent.disk import Store
+    from vmext_agent.goal_state import Entry
+    from vmext_agent.layout import Layout
+    from vmext_agent.log import Log
+    from vmext_agent.plan import Step
+    from vmext_agent.records import Record
+    from vmext_agent.setbacks import Setbacks
+
+_MAX_ATTEMPTS = 3
+#: How often the size of a running command's output is looked at: often while it grows fast, else seldom.
+_TRIM_FAST_S, _TRIM_SLOW_S = 0.1, 2.0
+_FAST_BYTES = 1 << 20
+#: Where the kernel has no pidfd, a command's end is looked for this often.
+_POLL_S = 0.1
+_SWEEP_S = 60.0
+
+
+class Execution:
+    """At most one command. ``step`` is what it carries out, None where none runs."""
+
+    def __init__(self, config: Config, layout: Layout, store: Store, setbacks: Setbacks, log: Log) -> None:
+        self._config = config
+        self._layout = layout
+        self._store = store
+        self._setbacks = setbacks
+        self._log = log
+        self._boot = store.disk.boot
+        self._running: Running | None = None
+        self.step: Step | None = None
+        #: The command's exit code, once it has ended; it may take a while until there is room to record it.
+        self._ended: int | None = None
+        self._trim_at = 0.0
+        self._trimmed_bytes = 0
+        self._sweep_at = time.monotonic()
+
+    def descriptor(self) -> int:
+        """Return what is readable when the command may have ended; -1 for nothing."""
+        return self._running.descriptor if self._running is not None else -1
+
+    def wait_s(self) -> float | None:
+        """Return how long nothing has to be done unless the descriptor says so; None for ever."""
+        times = [self._sweep_at - time.monotonic()] if self._sweep_at else []
+        running, step = self._running, self.step
+        if running is not None and step is not None and self._ended is not None:
+            times.append(self._setbacks.wait_s(step.extension) or 0.0)
+        elif running is not None:
+            end = running.kill_at or running.deadline
+            times += [end - clock.since_boot(), self._trim_at - time.monotonic()]
+            if running.descriptor < 0:
+                times.append(_POLL_S)
+        return max(0.0, min(times)) if times else None
+
+    def resume(self) -> None:
+        """Pick up what an earlier agent had running, or had not recorded yet."""
+        for name in sorted(os.listdir(self._layout.commands)):
+            folder = self._layout.command(name)
+            found = commands.find(folder)
+            step = None if found is None else transcript.step_of(found.purpose)
+            if found is None or step is None or step.extension != name or self._running is not None:
+                continue
+            try:
+                self._running = commands.resume(folder, found, self._boot)
+            except CommandLostError as error:
+                self._log.warning("A command was lost", extension=name, error=error, attempts=found.attempts)
+            if self._running is not None:
+                self.step = step
+                self._log.info("Picked up a command", extension=name, command=found.line)
+
+    # -- beginning
+
+    def begin(self, step: Step, entry: Entry, record: Record) -> None:
+        """Start the command of a step. Raises OSError."""
+        folder = self._layout.command(step.extension)
+        attempt = self._attempt(folder, step)
+        if attempt > _MAX_ATTEMPTS:
+            self._give_up(step, record, folder)
+            return
+        handler = Handler(self._layout, step.handler, step.version)
+        try:
+            command = handler.manifest().commands[step.kind]
+        except (ManifestError, FileNotFoundError):
+            # It was there when the plan was made. What is to be done now is another plan's to say.
+            self._store.note_folder(step.handler, step.version)
+            return
+        handler.make()
+        if step.key.state == "enabled" and step.key.version in self._store.disk.handlers[step.handler]:
+            target = Handler(self._layout, step.handler, step.key.version)
+            target.make()
+            target.write_settings(step.key.sequence_number, entry.settings)
+        timeout_s = entry.timeout_s if step.kind == plan.ENABLE else self._config.command_s[step.kind]
+        self._log.info(
+            f"{step.kind.capitalize()} extension: [{command}]",
+            handler.log_prefix,
+            extension=step.extension,
+            sequence_number=step.key.sequence_number,
+            attempt=attempt,
+        )
+        order = commands.Order(
+            handler.command_line(command),
+            handler.folder,
+            handler.environment(step.key.sequence_number, step.variables),
+            timeout_s,
+            transcript.purpose_of(step, until=time.time() + timeout_s),
+        )
+        self._keep_streams(step.extension, folder)
+        self._running = commands.start(folder, order, attempt, self._boot)
+        self.step, self._ended = step, None
+        self._trim_at = time.monotonic() + _TRIM_FAST_S
+        self._trimmed_bytes = 0
+        if record.verdict is not None:
+            self._store.save(record._replace(verdict=None))
+
+    def _attempt(self, folder: str, step: Step) -> int:
+        """Return which attempt at a command comes next, by what an earlier one left."""
+        found = commands.find(folder)
+        if found is None or transcript.step_of(found.purpose) != step:
+            return 1
+        return found.attempts + (commands.read_start(folder) is not None)
+
+    def _give_up(self, step: Step, record: Record, folder: str) -> None:
+        start = commands.read_start(folder)
+        rebooted = start is not None and start[2] != self._boot
+        reason = "InterruptedByReboot" if rebooted else "Interrupted"
+        what = "the machine was restarted" if rebooted else "it was killed together with the shell that watches it"
+        message = f"{step.kind} was begun {_MAX_ATTEMPTS} times and never ended: {what}"
+        self._log.error("A command is given up", extension=step.extension, reason=reason)
+        self._conclude(step, record, Result(-1, message, reason), time.time())
+        self._discard(step.extension, folder)
+
+    # -- while it runs
+
+    def turn(self) -> None:
+        """Do what can be done now; never blocks."""
+        self._sweep()
+        running, step = self._running, self.step
+        if running is None or step is None or (self._ended is not None and self._setbacks.is_waiting(step.extension)):
+            return
+        try:
+            if self._ended is None:
+                self._ended = running.exit_code()
+            if self._ended is None:
+                self._watch_time(running, step)
+                return
+            self._record(running, step, self._ended)
+        except CommandLostError as error:
+            # Its folder stays: it says how often the command was begun.
+            self._log.warning("A command was lost", extension=step.extension, error=error)
+        except OSError as error:
+            self._setbacks.put_off(step, error)
+            if self._ended is not None:
+                # The exit code is on disk; it is recorded when there is room.
+                return
+        self._running = self.step = None
+
+    def cancel(self) -> None:
+        """Have the command end, because the goal no longer wants it."""
+        if self._running is not None and self._ended is None and not self._running.stopped_for:
+            self._log.info("Cancelling a command", command=self._running.line)
+            self._running.stop("Cancelled", self._config.kill_after_s)
+
+    def _watch_time(self, running: Running, step: Step) -> None:
+        now = clock.since_boot()
+        if running.kill_at and now >= running.kill_at:
+            running.kill()
+        elif not running.kill_at and now >= running.deadline:
+            self._log.warning("A command takes too long; ending it", extension=step.extension, command=running.line)
+            running.stop("TimedOut", self._config.kill_after_s)
+        if time.monotonic() >= self._trim_at:
+            size = transcript.trim(running)
+            fast = size > self._trimmed_bytes + _FAST_BYTES
+            self._trimmed_bytes = size
+            self._trim_at = time.monotonic() + (_TRIM_FAST_S if fast else _TRIM_SLOW_S)
+
+    # -- its end
+
+    def _record(self, running: Running, step: Step, code: int) -> None:
+        record = self._store.disk.records.get(step.extension)
+        if record is None:
+            # It was set aside as unreadable: what the command was about is in the command's own folder.
+            record = records.Record(step.extension, step.handler, step.key, "", clock.rfc3339(time.time()))
+        handler = Handler(self._layout, step.handler, step.version)
+        result = transcript.result_of(running, code, handler.folder)
+        self._conclude(step, record, result, transcript.until_of(running.purpose))
+        self._log.info(
+            f"Command ended: {step.kind}",
+            handler.log_prefix,
+            extension=step.extension,
+            exit_code=code,
+            why=result.reason or "exit",
+        )
+        try:
+            transcript.note(handler, running, code)
+        except OSError as error:
+            self._log.warning("CommandExecution.log can't be written", handler.log_prefix, error=error)
+        self._discard(step.extension, running.folder)
+
+    def _conclude(self, step: Step, record: Record, result: Result, until: float) -> None:
+        """Record what came of a command; done twice, it ends the same. Raises OSError."""
+        now = clock.rfc3339(time.time())
+        if record.verdict is not None and record.verdict.retry:
+            record = record._replace(verdict=None)
+        concluded = lifecycle.conclude(record, step, result, self._store.disk, now=now, started=self._boot, until=until)
+        handler = Handler(self._layout, step.handler, step.version)
+        folder = self._store.disk.handlers.get(step.handler, {}).get(step.version)
+        if folder is not None and os.path.isdir(handler.folder):
+            handler.make()
+            if concluded.state is not None and concluded.state != folder.state:
+                self._store.set_state(step.handler, step.version, concluded.state)
+            if concluded.record.handler_status is not None:
+                handler.write_status(concluded.record.handler_status)
+        else:
+            # Some handlers remove their own folder.
+            self._store.note_folder(step.handler, step.version)
+        self._store.save(concluded.record)
+        self._setbacks.clear(step.extension)
+
+    def _discard(self, extension: str, folder: str) -> None:
+        try:
+            self._keep_streams(extension, folder)
+            files.remove(folder)
+        except OSError as error:
+            self._log.warning("A command's folder can't be removed", extension=extension, error=error)
+
+    def _keep_streams(self, extension: str, folder: str) -> None:
+        if transcript.keep_streams(folder, self._layout, extension):
+            self._sweep_at = self._sweep_at or time.monotonic() + _SWEEP_S
+
+    def _sweep(self) -> None:
+        if self._sweep_at and time.monotonic() >= self._sweep_at:
+            left = transcript.sweep(self._layout)
+            self._sweep_at = time.monotonic() + _SWEEP_S if left else 0.0

@@ -1,0 +1,176 @@
+"""A handler's folders and files, exactly as extension packages expect them (contract, A0 to A2, 2 and 3)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING
+
+from vmext_agent import files, manifest, records
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmext_agent.layout import Layout
+    from vmext_agent.manifest import Manifest
+    from vmext_agent.records import HandlerStatus
+
+_MANIFEST_LIMIT = 1 << 20
+_STATUS_FILE = re.compile(r"[0-9]+\.status")
+
+#: What a command gets of an environment besides its own variables: nothing of the agent's can leak into it.
+_FIXED = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "AZURE_GUEST_AGENT_WIRE_PROTOCOL_ADDRESS": "127.0.0.1",
+    "AZURE_GUEST_AGENT_EXTENSION_SUPPORTED_FEATURES": '[{"Key": "ExtensionTelemetryPipeline", "Value": "1.0"}]',
+}
+
+
+class Handler:
+    """One version of a handler on disk."""
+
+    __slots__ = ("folder", "layout", "log_folder", "name", "version")
+
+    def __init__(self, layout: Layout, name: str, version: str) -> None:
+        self.layout = layout
+        self.name = name
+        self.version = version
+        self.folder = layout.handler(name, version)
+        self.log_folder = layout.handler_log(name)
+
+    @property
+    def log_prefix(self) -> str:
+        """Return what its lines in the agent's log begin with."""
+        return f"[{self.name}-{self.version}]"
+
+    @property
+    def status_folder(self) -> str:
+        """Return where the handler puts its status files."""
+        return f"{self.folder}/status"
+
+    def status_file(self, sequence_number: int) -> str:
+        """Return the status file of a sequence number."""
+        return f"{self.status_folder}/{sequence_number}.status"
+
+    def make(self) -> None:
+        """Make what a handler finds beside its own files before any of its commands runs. Raises OSError."""
+        files.make_folder(f"{self.folder}/config", 0o700)
+        files.make_folder(self.status_folder, 0o700)
+        files.make_folder(self.layout.logs, 0o755)
+        files.make_folder(self.log_folder, 0o755)
+        files.make_folder(f"{self.log_folder}/events", 0o700)
+        files.make_folder(self.layout.empty, 0o755)
+        events = f"{self.log_folder}/events"
+        environment = [
+            {
+                "name": self.name,
+                "version": 1.0,
+                # Some handlers read this with string functions: logFolder has to be the first, the form json.dumps'.
+                "handlerEnvironment": {
+                    "logFolder": self.log_folder,
+                    "configFolder": f"{self.folder}/config",
+                    "statusFolder": self.status_folder,
+                    "heartbeatFile": f"{self.folder}/heartbeat.log",
+                    "eventsFolder": events,
+                    "eventsFolder_preview": events,
+                },
+            }
+        ]
+        path = f"{self.folder}/HandlerEnvironment.json"
+        files.write(path, json.dumps(environment).encode(), 0o644, durable=False)
+
+    def write_settings(self, sequence_number: int, settings: str) -> None:
+        """Write the settings of a sequence number; `settings` is a JSON object as text. Raises OSError."""
+        document = {
+            "runtimeSettings": [
+                {
+                    "handlerSettings": {
+                        "publicSettings": json.loads(settings),
+                        "protectedSettings": None,
+                        "protectedSettingsCertThumbprint": None,
+                    }
+                }
+            ]
+        }
+        path = f"{self.folder}/config/{sequence_number}.settings"
+        files.write(path, json.dumps(document).encode(), 0o600, durable=False)
+
+    def state(self) -> str:
+        """Return the recorded state of the handler; what is none of the contract's counts as not installed."""
+        try:
+            state = files.read(f"{self.folder}/config/HandlerState", 64).decode("ascii", "replace").strip()
+        except OSError:
+            return records.NOT_INSTALLED
+        return state if state in records.STATES else records.NOT_INSTALLED
+
+    def write_state(self, state: str) -> None:
+        """Record the state of the handler. Raises OSError."""
+        files.write(f"{self.folder}/config/HandlerState", state.encode(), 0o600)
+
+    def write_status(self, status: HandlerStatus) -> None:
+        """Write what the agent says of the handler, for people and tools on the machine. Raises OSError."""
+        document = {
+            "name": self.name,
+            "version": self.version,
+            "status": status.status,
+            "code": status.code,
+            "message": status.message,
+            "supports_multi_config": False,
+            "extension_status": None,
+        }
+        path = f"{self.folder}/config/HandlerStatus"
+        files.write(path, json.dumps(document).encode(), 0o600, durable=False)
+
+    def manifest(self) -> Manifest:
+        """Read the manifest, anew each time as in the contract. Raises ManifestError, OSError."""
+        path = f"{self.folder}/{manifest.FILE}"
+        return manifest.parse(files.read(path, _MANIFEST_LIMIT), path)
+
+    def command_line(self, command: str) -> str:
+        """Return what the shell is given for a command of the manifest (contract, 4)."""
+        return f"{self.folder}/{command.lstrip('/')}"
+
+    def environment(self, sequence_number: int, variables: Mapping[str, str]) -> dict[str, str]:
+        """Return the whole environment of a command."""
+        return {
+            **_FIXED,
+            "PYTHONPATH": self.layout.empty,
+            "AZURE_GUEST_AGENT_EXTENSION_PATH": self.folder,
+            "AZURE_GUEST_AGENT_EXTENSION_VERSION": self.version,
+            "ConfigSequenceNumber": str(sequence_number),
+            **variables,
+        }
+
+    def carry_from(self, old: Handler) -> None:
+        """Copy what a new version needs of the old one: ``mrseq`` and the status files. Raises OSError."""
+        _copy(f"{old.folder}/mrseq", f"{self.folder}/mrseq")
+        try:
+            names = os.listdir(old.status_folder)
+        except FileNotFoundError:
+            return
+        for name in names:
+            if _STATUS_FILE.fullmatch(name):
+                _copy(f"{old.status_folder}/{name}", f"{self.status_folder}/{name}")
+
+    def remove(self) -> None:
+        """Remove the install folder. Raises OSError."""
+        # Renamed first: a folder half removed must not look like an installed handler.
+        condemned = f"{self.layout.handlers}/.removed-{self.name}-{self.version}"
+        files.remove(condemned)
+        try:
+            os.rename(self.folder, condemned)
+        except FileNotFoundError:
+            return
+        files.sync_folder(self.layout.handlers)
+        files.remove(condemned)
+
+
+def _copy(source: str, target: str) -> None:
+    try:
+        content = files.read(source, _MANIFEST_LIMIT)
+    except FileNotFoundError:
+        return
+    files.write(target, content, 0o600)

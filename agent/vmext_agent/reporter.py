@@ -1,0 +1,177 @@
+"""The thread that reports: few writes, the newest state wins, nothing is lost while the API server is away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from vmext_agent import cluster, lifecycle, report
+from vmext_agent.backoff import Backoff
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping
+
+    from vmext_agent.cluster import Cluster
+    from vmext_agent.log import Log
+    from vmext_agent.report import Document
+
+_FIRST_S, _LIMIT_S = 0.2, 30.0
+#: What makes a change worth more than a new text.
+_TELLING = ("uid", "state", "sequenceNumber", "version", "outcome", "operation", "reason")
+_FINAL = (lifecycle.SUCCEEDED, lifecycle.FAILED, lifecycle.REMOVED)
+
+
+class Reporter:
+    """Keeps the status in the API server like the one that was submitted last.
+
+    Args:
+        client: its own connection.
+        delay_s: how long what is not final waits for something final to come with it.
+        every_s: least time between two reports of an extension of which only texts changed.
+        draw: randomness of the back-off.
+    """
+
+    def __init__(self, client: Cluster, delay_s: float, every_s: float, draw: random.Random, log: Log) -> None:
+        self._client = client
+        self._delay_s = delay_s
+        self._every_s = every_s
+        self._backoff = Backoff(_FIRST_S, _LIMIT_S, draw)
+        self._log = log
+        self._changed = threading.Condition()
+        self._wanted: Document | None = None
+        self._wanted_since = 0.0
+        self._uid = ""
+        self._version = ""
+        self._known: Mapping[str, object] = {}
+        self._sent_at: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Begin; the thread ends with the process."""
+        threading.Thread(target=self._run, name="Reporter", daemon=True).start()
+
+    def submit(self, document: Document) -> None:
+        """Have this reported."""
+        with self._changed:
+            if document != self._wanted:
+                if self._wanted is None or self._wanted == self._known:
+                    self._wanted_since = time.monotonic()
+                self._wanted = document
+                self._changed.notify()
+
+    def observe(self, uid: str, version: str, status: Mapping[str, object]) -> None:
+        """Take note of the status that the API server has: what differs from it is what is sent."""
+        with self._changed:
+            if uid == self._uid and not _is_newer(version, self._version):
+                return
+            self._uid, self._version, self._known = uid, version, status
+            self._changed.notify()
+
+    def _run(self) -> None:
+        not_before = 0.0
+        while True:
+            with self._changed:
+                while True:
+                    due = self._due()
+                    wait_s = None if due is None else max(due, not_before) - time.monotonic()
+                    if wait_s is not None and wait_s <= 0:
+                        break
+                    self._changed.wait(wait_s)
+                wanted, known, uid = self._wanted, self._known, self._uid
+            if wanted is not None:
+                not_before = time.monotonic() + self._send(wanted, known, uid)
+
+    def _due(self) -> float | None:
+        """Return when the next report is due, by the monotonic clock; None for not before something changes."""
+        if self._wanted is None or not self._uid or self._wanted == self._known:
+            return None
+        soon = self._wanted_since + self._delay_s
+        new, old = self._wanted.get("extensions"), self._known.get("extensions")
+        if not isinstance(new, dict):
+            return soon
+        if not isinstance(old, dict):
+            old = {}
+        if {**self._wanted, "extensions": old} != {**self._known, "extensions": old} or old.keys() - new.keys():
+            times = [soon]
+        else:
+            times = []
+        for name, document in new.items():
+            before = old.get(name)
+            if document == before:
+                continue
+            if isinstance(before, dict) and all(document.get(key) == before.get(key) for key in _TELLING):
+                times.append(max(soon, self._sent_at.get(name, 0.0) + self._every_s))
+            else:
+                times.append(0.0 if document.get("outcome") in _FINAL else soon)
+        return min(times, default=None)
+
+    def _send(self, wanted: Document, known: Mapping[str, object], uid: str) -> float:
+        """Send what differs; return how many seconds to wait before the next report, 0 where it was taken."""
+        patch = report.merge_patch(known, wanted)
+        try:
+            try:
+                version = self._client.patch_status(patch)
+            except cluster.RefusedError as error:
+                self._log.error("The API server refuses the status; sending less of it", error=error)
+                wanted = _least(wanted)
+                version = self._client.patch_status(report.merge_patch(known, wanted))
+        except cluster.RefusedError as error:
+            self._log.error("The API server refuses even the shortest status; it is not sent again", error=error)
+            version = self._version
+        except cluster.ClusterError as error:
+            wait_s = max(self._backoff.next(), error.retry_after_s)
+            if self._backoff.tries == 1:
+                self._log.warning("The status can't be reported; trying again", error=error)
+            return wait_s
+        if self._backoff.tries:
+            self._log.info("The status is reported again", tries=self._backoff.tries)
+        self._backoff.reset()
+        now = time.monotonic()
+        for name in _names(patch):
+            self._sent_at[name] = now
+        with self._changed:
+            # A refused or shortened one counts as sent in full: the same again would fare no better.
+            if uid == self._uid:
+                self._known = _merged(known, patch)
+                self._version = version
+            self._wanted_since = now
+        return 0.0
+
+
+def _names(patch: Mapping[str, object]) -> list[str]:
+    extensions = patch.get("extensions")
+    return list(extensions) if isinstance(extensions, dict) else []
+
+
+def _merged(known: Mapping[str, object], patch: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a document with a merge patch applied."""
+    made = {key: value for key, value in known.items() if key not in patch}
+    for key, value in patch.items():
+        before = known.get(key)
+        if isinstance(value, dict):
+            made[key] = _merged(before if isinstance(before, dict) else {}, value)
+        elif value is not None:
+            made[key] = value
+    return made
+
+
+def _least(document: Document) -> Document:
+    """Return a status without what a guest wrote into it."""
+    extensions = document.get("extensions")
+    if not isinstance(extensions, dict):
+        return document
+    kept = (*_TELLING, "installedVersion", "startTime", "endTime")
+    return {
+        **document,
+        "extensions": {
+            name: {key: value for key, value in one.items() if key in kept} for name, one in extensions.items()
+        },
+    }
+
+
+def _is_newer(version: str, than: str) -> bool:
+    """Tell whether a resource version is newer; what is no number can't be compared, and counts as newer."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than

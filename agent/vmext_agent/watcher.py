@@ -1,0 +1,105 @@
+"""The thread that knows the goal: one object by name, watched for ever, the newest state handed on."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from vmext_agent import cluster, goal_state
+from vmext_agent.backoff import Backoff
+from vmext_agent.errors import GoalStateError
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator, Mapping
+
+    from vmext_agent.cluster import Cluster, Event
+    from vmext_agent.goal_state import Goal
+    from vmext_agent.log import Log
+
+_FIRST_S, _LIMIT_S = 0.2, 30.0
+
+
+class Watcher:
+    """Watches the GoalState.
+
+    Args:
+        client: its own connection.
+        on_goal: told of every new goal; called in the watcher's thread.
+        on_status: told of the object's uid, resource version and status, whoever changed it.
+        draw: randomness of the back-off.
+    """
+
+    def __init__(
+        self,
+        client: Cluster,
+        on_goal: Callable[[Goal], None],
+        on_status: Callable[[str, str, Mapping[str, object]], None],
+        draw: random.Random,
+        log: Log,
+    ) -> None:
+        self._client = client
+        self._on_goal = on_goal
+        self._on_status = on_status
+        self._backoff = Backoff(_FIRST_S, _LIMIT_S, draw)
+        self._log = log
+        self._pause = threading.Event()
+        self._version = ""
+        self._seen: tuple[str, int] | None = None
+
+    def start(self) -> None:
+        """Begin; the thread ends with the process."""
+        threading.Thread(target=self._run, name="Watcher", daemon=True).start()
+
+    def _run(self) -> None:
+        trouble = ""
+        while True:
+            try:
+                for event in self._events():
+                    if trouble:
+                        self._log.info("The API server answers again")
+                        trouble = ""
+                    self._backoff.reset()
+                    self._take(event)
+                wait_s = 0.0
+            except cluster.GoneError as error:
+                self._log.info("The watch is too old; reading again", error=error)
+                self._version, wait_s = "", 0.0
+            except cluster.ClusterError as error:
+                wait_s = max(self._backoff.next(), error.retry_after_s)
+                if type(error).__name__ != trouble:
+                    self._log.warning("The goal state can't be read; trying again", error=error)
+                trouble = type(error).__name__
+            # A server that ends every watch at once is not asked without a breath.
+            self._pause.wait(wait_s or self._backoff.next())
+
+    def _events(self) -> Iterator[Event]:
+        if not self._version:
+            event = self._client.read()
+            if event.obj is None and self._seen is None:
+                self._log.info("There is no goal state yet; waiting for it")
+            yield event
+        yield from self._client.watch(self._version)
+
+    def _take(self, event: Event) -> None:
+        self._version = event.resource_version or self._version
+        if event.deleted:
+            # Nothing is ever uninstalled because something is missing.
+            if self._seen is not None:
+                self._log.warning("The goal state is gone; everything stays as it is")
+            self._seen = None
+            return
+        if event.obj is None:
+            return
+        metadata, status = event.obj.get("metadata"), event.obj.get("status")
+        fields = metadata if isinstance(metadata, dict) else {}
+        self._on_status(str(fields.get("uid")), event.resource_version, status if isinstance(status, dict) else {})
+        if self._seen == (fields.get("uid"), fields.get("generation")):
+            return
+        try:
+            goal = goal_state.parse(event.obj)
+        except GoalStateError as error:
+            self._log.error("The goal state can't be understood; the one before it stays in force", error=error)
+            return
+        self._seen = (goal.uid, goal.generation)
+        self._on_goal(goal)
