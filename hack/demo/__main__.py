@@ -69,7 +69,7 @@ def _run(folder: Path, console: Console, *, keep: bool) -> int:
             good = running.api.wait("VirtualMachineExtension", "hello", _has_ended, timeout_s=60)
             bad = running.api.wait("VirtualMachineExtension", "typo", _has_ended, timeout_s=60)
             for name in MACHINES:
-                running.api.wait("VirtualMachine", name, api.is_ready, timeout_s=30)
+                running.api.wait("VirtualMachine", name, _has_counted, timeout_s=30)
         report(f"both have ended {time.monotonic() - applied:.1f} s after they were applied")
 
         written = running.guests["web-1"]
@@ -112,6 +112,13 @@ def _take_back(running: house.House, report: house.Report) -> None:
 
 def _has_ended(obj: api.Object | None) -> bool:
     return api.is_ready(obj) or api.condition(obj, "Stalled") is not None
+
+
+def _has_counted(machine: api.Object | None) -> bool:
+    if not api.is_ready(machine) or machine is None:
+        return False
+    counts = machine["status"]["extensions"]
+    return bool(counts["total"] == 1 == counts["ready"] + counts["failed"])
 
 
 def _show(console: Console, running: house.House, content: str) -> None:
