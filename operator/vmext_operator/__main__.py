@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from vmext_operator import __version__
 from vmext_operator.control import logs, runtime
-from vmext_operator.control.reconcile import Clock
+from vmext_operator.control.writer import Clock
 from vmext_operator.errors import ConfigurationError
 
 

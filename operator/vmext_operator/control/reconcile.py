@@ -7,15 +7,11 @@ them, the goal before what is said of it, and a finalizer is taken off only when
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
 
-from vmext_operator.api import API_VERSION, conditions, goal_state, virtual_machine, virtual_machine_extension
+from vmext_operator.api import conditions, virtual_machine, virtual_machine_extension
 from vmext_operator.api.goal_state import Entry, EntryState, Goal, Outcome
-from vmext_operator.api.meta import Key, Meta
+from vmext_operator.api.meta import Key
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
 from vmext_operator.cluster.client import Client
@@ -23,26 +19,13 @@ from vmext_operator.cluster.events import Event
 from vmext_operator.control import scope
 from vmext_operator.control.stages import Stages
 from vmext_operator.control.store import Store
+from vmext_operator.control.writer import Clock, Writer
 from vmext_operator.core import goal_compile, merge_patch, projection, verdict
 from vmext_operator.core.reasons import Reason
-from vmext_operator.errors import ClusterError, NotFoundError
-
-logger = logging.getLogger(__name__)
+from vmext_operator.errors import NotFoundError
 
 #: What lasts less is not written: a fast extension costs one status write, not three.
 WORTH_WRITING_AFTER_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Where time comes from: the wall's for what is written, a monotonic one for what lasts."""
-
-    now: Callable[[], datetime]
-    monotonic: Callable[[], float]
-
-    def text(self) -> str:
-        """Return the wall's time as the API writes it."""
-        return self.now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Reconciler:
@@ -57,6 +40,7 @@ class Reconciler:
     def __init__(self, client: Client, store: Store, clock: Clock) -> None:
         self._client = client
         self._store = store
+        self._writer = Writer(client, store, clock)
         self._clock = clock
         self._stages = Stages(clock.monotonic)
 
@@ -83,7 +67,7 @@ class Reconciler:
             )
         )
         await self._protect(machine, loaded.extensions, compiled.goal)
-        await self._write_goal(loaded, compiled.goal)
+        await self._writer.write_goal(key, loaded.goal_state, compiled.goal)
 
         released = await self._release(loaded, compiled.goal)
         held = dict(compiled.held)
@@ -142,51 +126,17 @@ class Reconciler:
         if not goal.extensions:
             return
         if machine.meta.deleted is None:
-            await self._add_finalizer(virtual_machine.PLURAL, machine.meta, virtual_machine.FINALIZER)
+            await self._writer.add_finalizer(virtual_machine.PLURAL, machine.meta, virtual_machine.FINALIZER)
         named = {entry.uid for entry in goal.extensions if entry.state is EntryState.ENABLED}
         await asyncio.gather(
             *(
-                self._add_finalizer(
+                self._writer.add_finalizer(
                     virtual_machine_extension.PLURAL, extension.meta, virtual_machine_extension.FINALIZER
                 )
                 for extension in extensions
                 if extension.meta.uid in named and extension.meta.deleted is None
             )
         )
-
-    async def _write_goal(self, loaded: scope.Scope, goal: Goal) -> None:
-        """Write the goal where it differs, on top of exactly the version that it was compiled from."""
-        known = loaded.goal_state
-        if known is not None and known.goal == goal:
-            return
-        if known is None:
-            if not goal.extensions:
-                return
-            version = await self._create_goal_state(loaded.key, goal)
-        else:
-            version = known.meta.resource_version
-        written = await self._client.apply(
-            goal_state.PLURAL, loaded.key, _goal_object(loaded.key, goal, resourceVersion=version)
-        )
-        self._store.observe(goal_state.PLURAL, written)
-        logger.info(
-            "goal written vm=%s generation=%s extensions=%d sequence_number=%d",
-            loaded.key,
-            written["metadata"]["generation"],
-            len(goal.extensions),
-            goal.last_sequence_number,
-        )
-
-    async def _create_goal_state(self, key: Key, goal: Goal) -> str:
-        """Create a GoalState without extensions; return its resourceVersion.
-
-        Creation is a POST, so that one that the store does not know of yet is a conflict and not overwritten. What a
-        POST writes would never be given up by a later apply: hence the extensions come by apply alone.
-        """
-        empty = Goal(goal.vm_uid, goal.model_hash, goal.last_sequence_number, ())
-        created = await self._client.create(goal_state.PLURAL, key.namespace, _goal_object(key, empty))
-        version: str = created["metadata"]["resourceVersion"]
-        return version
 
     async def _release(self, loaded: scope.Scope, goal: Goal) -> list[VirtualMachineExtension]:
         """Take our finalizer off those deleted extensions that the machine is done with; return them."""
@@ -200,18 +150,19 @@ class Reconciler:
             event = _farewell(extension, entry, loaded)
             if event is None:
                 continue
-            if await self._remove_finalizer(
+            if await self._writer.remove_finalizer(
                 virtual_machine_extension.PLURAL, extension.meta, virtual_machine_extension.FINALIZER
             ):
-                await self._tell(event)
+                await self._writer.tell(event)
+            self._stages.forget(extension.meta.uid)
             released.append(extension)
         return released
 
     async def _release_machine(self, loaded: scope.Scope) -> None:
         """Take away what belongs to a machine that is being deleted, then our finalizer."""
-        await self._delete_goal_state(loaded)
+        await self._writer.delete_goal_state(loaded.goal_state)
         assert loaded.machine is not None
-        await self._remove_finalizer(virtual_machine.PLURAL, loaded.machine.meta, virtual_machine.FINALIZER)
+        await self._writer.remove_finalizer(virtual_machine.PLURAL, loaded.machine.meta, virtual_machine.FINALIZER)
 
     async def _without_machine(self, loaded: scope.Scope) -> float | None:
         """Reconcile extensions whose machine is not declared: they wait, and their deletion waits for nothing."""
@@ -219,7 +170,7 @@ class Reconciler:
             try:
                 found = await self._client.get(virtual_machine.PLURAL, loaded.key)
             except NotFoundError:
-                await self._delete_goal_state(loaded)
+                await self._writer.delete_goal_state(loaded.goal_state)
             else:
                 # The store is behind; that the machine came into it has put it into the queue again.
                 self._store.observe(virtual_machine.PLURAL, found)
@@ -254,10 +205,10 @@ class Reconciler:
             return projected, projected.changes_in_s
         if not situation.is_final and age < WORTH_WRITING_AFTER_S:
             return projected, WORTH_WRITING_AFTER_S - age
-        if await self._patch_status(virtual_machine_extension.PLURAL, extension.meta, patch):
+        if await self._writer.patch_status(virtual_machine_extension.PLURAL, extension.meta, patch):
             event = _transition(situation, projected)
             if event is not None:
-                await self._tell(event)
+                await self._writer.tell(event)
         return projected, projected.changes_in_s
 
     async def _project_machine(
@@ -271,7 +222,7 @@ class Reconciler:
             return None
         if age < WORTH_WRITING_AFTER_S:
             return WORTH_WRITING_AFTER_S - age
-        await self._patch_status(virtual_machine.PLURAL, machine.meta, patch)
+        await self._writer.patch_status(virtual_machine.PLURAL, machine.meta, patch)
         self._stages.age(machine.meta.uid, "same")
         return None
 
@@ -283,64 +234,6 @@ class Reconciler:
             for extension in loaded.extensions
             if extension.meta.deleted is not None and extension not in released
         ]
-
-    # -- writes
-
-    async def _add_finalizer(self, plural: str, meta: Meta, finalizer: str) -> None:
-        if finalizer not in meta.finalizers:
-            await self._write_finalizers(plural, meta, [*meta.finalizers, finalizer])
-
-    async def _remove_finalizer(self, plural: str, meta: Meta, finalizer: str) -> bool:
-        if finalizer not in meta.finalizers:
-            return False
-        return await self._write_finalizers(plural, meta, [one for one in meta.finalizers if one != finalizer])
-
-    async def _write_finalizers(self, plural: str, meta: Meta, finalizers: Sequence[str]) -> bool:
-        # The resourceVersion guards other people's finalizers: a merge patch replaces the whole list.
-        patch = {"metadata": {"resourceVersion": meta.resource_version, "finalizers": list(finalizers)}}
-        return await self._patch(plural, meta, patch, status=False)
-
-    async def _patch_status(self, plural: str, meta: Meta, patch: Mapping[str, Any]) -> bool:
-        # The UID guards an object made anew under the same name.
-        return await self._patch(plural, meta, {"metadata": {"uid": meta.uid}, "status": patch}, status=True)
-
-    async def _patch(self, plural: str, meta: Meta, patch: Mapping[str, Any], *, status: bool) -> bool:
-        """Patch an object and take in what came back; False where it is gone."""
-        try:
-            written = await self._client.patch(plural, meta.key, patch, status=status)
-        except NotFoundError:
-            self._stages.forget([meta.uid])
-            return False
-        if written["metadata"].get("deletionTimestamp") and not written["metadata"].get("finalizers"):
-            self._stages.forget([meta.uid])
-        else:
-            self._store.observe(plural, written)
-        return True
-
-    async def _delete_goal_state(self, loaded: scope.Scope) -> None:
-        if loaded.goal_state is None:
-            return
-        try:
-            await self._client.delete(goal_state.PLURAL, loaded.key, uid=loaded.goal_state.meta.uid)
-        except NotFoundError:
-            return
-        logger.info("goal state deleted vm=%s", loaded.key)
-
-    async def _tell(self, event: Event) -> None:
-        """Write an Event; one that can't be written is only logged, as its loss changes nothing."""
-        try:
-            await self._client.create_event(event.about.key.namespace, event.render(self._clock.text()))
-        except ClusterError as error:
-            logger.warning("event not written object=%s reason=%s error=%s", event.about.key, event.reason, error)
-
-
-def _goal_object(key: Key, goal: Goal, **metadata: str) -> dict[str, Any]:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": goal_state.KIND,
-        "metadata": {"name": key.name, "namespace": key.namespace, **metadata},
-        "spec": goal.render(),
-    }
 
 
 def _farewell(extension: VirtualMachineExtension, entry: Entry | None, loaded: scope.Scope) -> Event | None:

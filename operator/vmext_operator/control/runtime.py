@@ -10,8 +10,9 @@ from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
 from vmext_operator.control import feed, resync
 from vmext_operator.control.queue import KeyedQueue
-from vmext_operator.control.reconcile import Clock, Reconciler
+from vmext_operator.control.reconcile import Reconciler
 from vmext_operator.control.store import Store
+from vmext_operator.control.writer import Clock
 from vmext_operator.errors import ConfigurationError, ConflictError, OperatorError
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 
 class Stages:
@@ -26,7 +26,6 @@ class Stages:
             self._since[key] = known
         return self._clock() - known[1]
 
-    def forget(self, keys: Iterable[str]) -> None:
-        """Forget keys that are gone."""
-        for key in keys:
-            self._since.pop(key, None)
+    def forget(self, key: str) -> None:
+        """Forget a key that is gone."""
+        self._since.pop(key, None)
