@@ -35,7 +35,7 @@ shift 19
 set -C
 { printf '%s %s %s\n' "$pid" "$1" "$boot" > start; } 2>/dev/null || { [ -s start ] && exit 0; exit 75; }
 set +C
-(cd "$cwd" && exec setsid -w sh -c "$command")
+(cd "$cwd" && exec setsid sh -c "$command")
 printf '%-3s' $? 1<> exit.new
 sync exit.new && mv exit.new exit && sync .
 """

@@ -10,7 +10,7 @@ key                     default    meaning
 ``name``                           of the GoalState, which is that of the VirtualMachine
 ``proxy``               {}         ``http_proxy``, ``https_proxy``, ``no_proxy`` for downloads, for nothing else
 ``root``                ``/``      what all paths of the machine are under
-``reportDelaySeconds``     0.5     how long a state that is not final may be held back, for a final one to come
+``reportDelaySeconds``     1       how long a state that is not final may be held back, for a final one to come
 ``reportEverySeconds``     10      least time between two reports of an extension in which only text changed
 ``retryFirstSeconds``      1       first wait before a failed download is tried again; it doubles
 ``retryLimitSeconds``      300     longest such wait
@@ -94,7 +94,7 @@ class _Reader:
             name=self.name("name"),
             proxy=self.proxy(),
             root=self.file("root", "/"),
-            report_delay_s=self.seconds("reportDelaySeconds", 0.5),
+            report_delay_s=self.seconds("reportDelaySeconds", 1.0),
             report_every_s=self.seconds("reportEverySeconds", 10.0),
             retry_first_s=self.seconds("retryFirstSeconds", 1.0),
             retry_limit_s=self.seconds("retryLimitSeconds", 300.0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from vmext_agent import clock, lifecycle, plan, records
+from vmext_agent import clock, files, lifecycle, plan, records
 from vmext_agent.errors import ManifestError, PackageError
 from vmext_agent.execution import Execution
 from vmext_agent.fetch import Fetch
@@ -130,6 +130,8 @@ class Executor:
             self._count_as_installed(step)
         elif step.kind == plan.FORGET:
             self._log.info("Nothing is left to do", handler.log_prefix, extension=step.extension, state=step.key.state)
+            # What a lost command left counts attempts at something that nobody wants any more.
+            files.remove(self._layout.command(step.extension))
             record = lifecycle.forgotten(record, clock.rfc3339(time.time()))
         self._store.save(record)
         self._setbacks.clear(step.extension)

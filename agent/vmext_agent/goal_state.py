@@ -17,6 +17,8 @@ _STATES = (ENABLED, UNINSTALL, ORPHAN)
 _EXTENSION = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,78}[a-z0-9])?")
 _HANDLER = re.compile(r"(?=.{1,201}\Z)[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)*")
 _VERSION = re.compile(r"(?=.{1,48}\Z)[0-9]+(?:\.[0-9]+)*")
+#: Whoever asks for more means for ever, and no clock can count that far.
+_LONGEST_TIMEOUT_S = 10 * 366 * 86_400
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -116,10 +118,10 @@ def _entry(item: Mapping[str, object], handler: Mapping[str, object], name: str,
         raise GoalStateError(f"{path}state", f"{key.state!r} is none of {', '.join(_STATES)}")
     if key.sequence_number < 0:
         raise GoalStateError(f"{path}sequenceNumber", "is below 0")
-    package = _field(handler, f"{path}handler.", "package", dict)
+    described = _field(handler, f"{path}handler.", "package", dict)
     where = f"{path}handler.package."
-    urls = _field(package, where, "urls", list)
-    sha256 = _field(package, where, "sha256", str)
+    urls = _field(described, where, "urls", list)
+    sha256 = _field(described, where, "sha256", str)
     _match(_SHA256, sha256, f"{where}sha256", "64 lower-case hex digits")
     settings = _field(item, path, "settings", str)
     try:
@@ -130,13 +132,14 @@ def _entry(item: Mapping[str, object], handler: Mapping[str, object], name: str,
     if not isinstance(parsed, dict):
         raise GoalStateError(f"{path}settings", "is not a JSON object")
     timeout_s = _field(item, path, "timeoutSeconds", int)
-    size_bytes = _field(package, where, "sizeBytes", int)
+    size_bytes = _field(described, where, "sizeBytes", int)
     if timeout_s < 1 or size_bytes < 1:
         raise GoalStateError(path.rstrip("."), "timeoutSeconds or sizeBytes is below 1")
     texts = tuple(url for url in urls if isinstance(url, str))
     if len(texts) != len(urls):
         raise GoalStateError(f"{where}urls", "holds something that is no string")
-    return Entry(name, key, handler_name, Package(texts, sha256, size_bytes), settings, timeout_s)
+    package = Package(texts, sha256, size_bytes)
+    return Entry(name, key, handler_name, package, settings, min(timeout_s, _LONGEST_TIMEOUT_S))
 
 
 def _refuse_twice(entry: Entry, entries: Mapping[str, Entry], path: str) -> None:

@@ -123,7 +123,7 @@ def _change(entry: Entry, source: str, done: Mapping[str, str], folders: Mapping
     """Yield what is left of the change from version `source`, up to its removal."""
     wanted = entry.version
     old = folders.get(source)
-    if old is not None and old.state == records.ENABLED and DISABLE not in done:
+    if old is not None and old.state == records.ENABLED:
         yield _step(DISABLE, entry, source)
     if old is not None and CARRY not in done:
         yield _step(CARRY, entry, wanted, source=source)

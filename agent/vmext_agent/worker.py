@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from vmext_agent.report import Document
 
 
+_LONGEST_WAIT_S = 86_400.0
+
+
 class Mailbox:
     """The newest goal, handed from the watcher's thread to the loop; older ones nobody took are dropped."""
 
@@ -81,6 +84,7 @@ class Worker:
 
     def run(self) -> None:
         """Work for ever."""
+        threading.excepthook = self._give_up
         self._executor.resume()
         self._watcher.start()
         self._reporter.start()
@@ -97,6 +101,12 @@ class Worker:
             if self._goal is not None:
                 self._reporter.submit(self._document(self._goal))
 
+    def _give_up(self, failed: threading.ExceptHookArgs) -> None:
+        """End the process because a thread has: the parent starts another, and nothing that runs is lost."""
+        name = failed.thread.name if failed.thread is not None else "a thread"
+        self._log.error(f"{name} failed; this is an error of the agent's", error=repr(failed.exc_value))
+        os._exit(1)
+
     def _wait(self) -> None:
         poll = select.poll()
         for descriptor in (self._mailbox.descriptor, self._observer.descriptor, *self._executor.descriptors()):
@@ -105,8 +115,8 @@ class Worker:
         waits = [wait_s for wait_s in (self._executor.wait_s(), self._observer.wait_s()) if wait_s is not None]
         if self._deadline is not None:
             waits.append(max(0.0, self._deadline - time.time()))
-        # Rounded up: a wait that ends too early would be one more turn for nothing.
-        poll.poll(int(min(waits) * 1000) + 1 if waits else None)
+        # Rounded up: a wait that ends too early would be one more turn for nothing. The kernel takes no wait of months.
+        poll.poll(int(min(*waits, _LONGEST_WAIT_S) * 1000) + 1 if waits else None)
 
     def _take(self, goal: Goal) -> None:
         self._log.info("A new goal state", incarnation=goal.generation, extensions=len(goal.entries))
@@ -128,7 +138,7 @@ class Worker:
     def _extension(self, record: Record) -> Document:
         self._follow(record)
         step = self._executor.step
-        operation = plan_operation(step.kind) if step is not None and step.extension == record.extension else ""
+        operation = _operation(step.kind) if step is not None and step.extension == record.extension else ""
         said = self._observer.said(record.extension)
         now = time.time()
         enabled = record.enabled if record.is_enabled and record.verdict is None else None
@@ -158,6 +168,6 @@ class Worker:
             self._observer.follow(record.extension, handler, key.sequence_number)
 
 
-def plan_operation(kind: str) -> str:
+def _operation(kind: str) -> str:
     """Return the name of what is being done in a status; a step that takes no time has none."""
     return kind.capitalize() if kind in (*plan.COMMANDS, plan.DOWNLOAD) else ""

@@ -11,12 +11,9 @@ from pathlib import Path
 
 from . import environment
 from .cancellation import Cancellation
-from .enable import Enable
 from .environment import Environment
 from .errors import HandlerError, MissingDependencyError
 from .journal import Journal
-from .script import Runner
-from .status import Reporter
 
 _COMMANDS = ("install", "enable", "disable", "update", "uninstall")
 _BAD_USAGE = 2
@@ -56,6 +53,11 @@ def main(arguments: list[str], variables: Mapping[str, str]) -> int:
 def _enable(
     env: Environment, variables: Mapping[str, str], journal: Journal, cancellation: Cancellation, script_umask: int
 ) -> int:
+    # What only enable needs is not loaded by the others: a command takes about as long as its imports.
+    from .enable import Enable
+    from .script import Runner
+    from .status import Reporter
+
     number = environment.sequence_number(variables, env.config_folder)
     enable = Enable(
         env=env,

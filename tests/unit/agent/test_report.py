@@ -1,0 +1,91 @@
+"""What is reported fits the API's limits, whatever a handler says, and only what differs is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from unit.agent import goals, schema
+from unit.agent.goals import entry, record
+from vmext_agent import report
+from vmext_agent.goal_state import Key, Refused
+from vmext_agent.records import Enabled, HandlerStatus, Record, Verdict
+from vmext_agent.status import ExtensionStatus, Substatus
+
+NOW = 1_800_000_000.0
+SCHEMA = schema.status_schema()
+
+
+def document(of: Record, said: ExtensionStatus | None = None, operation: str = "", now: float = NOW) -> dict[str, Any]:
+    made = report.extension(of, operation=operation, said=said, ended=goals.NOW, now=now, version="1.0.0")
+    schema.check({"observedGeneration": 1, "extensions": {"one": made}}, SCHEMA)
+    return made
+
+
+def enabled(until: float = NOW + 60) -> Record:
+    return record(entry(), enabled=True)._replace(enabled=Enabled("uid-1", "1.0.0", 1, goals.BOOT, until))
+
+
+def test_an_entry_that_is_being_worked_on_says_with_what() -> None:
+    made = document(record(entry()), operation="Download")
+
+    assert (made["outcome"], made["operation"]) == ("Running", "Download")
+    assert "endTime" not in made
+
+
+@pytest.mark.parametrize(
+    ("word", "outcome"),
+    [("success", "Succeeded"), ("warning", "Succeeded"), ("error", "Failed"), ("transitioning", "Running")],
+)
+def test_the_status_file_of_an_enabled_extension_decides(word: str, outcome: str) -> None:
+    assert document(enabled(), ExtensionStatus(word, message="so"))["outcome"] == outcome
+
+
+@pytest.mark.parametrize("said", [None, ExtensionStatus("transitioning")])
+def test_an_extension_that_says_nothing_final_in_time_has_timed_out(said: ExtensionStatus | None) -> None:
+    before, after = document(enabled(), said, now=NOW + 59), document(enabled(), said, now=NOW + 60)
+
+    assert before["outcome"] == "Running"
+    assert (after["outcome"], after["reason"]) == ("Failed", "TimedOut")
+
+
+def test_a_final_status_after_the_time_is_over_still_wins() -> None:
+    assert document(enabled(), ExtensionStatus("success"), now=NOW + 999)["outcome"] == "Succeeded"
+
+
+def test_the_longest_of_everything_stays_within_an_extensions_share() -> None:
+    long = "\u20ac" * 20_000
+    verdict = Verdict("Failed", "Enable", "EnableFailed", long, goals.NOW)
+    part = Substatus("n" * 256, "error", 1, long[:16384])
+    said = ExtensionStatus("error", "o" * 256, 1, long[:16384], "", (part,) * 64)
+
+    made = document(enabled()._replace(verdict=verdict, handler_status=HandlerStatus("NotReady", 1009, long)), said)
+
+    assert report.size(made) <= report.EXTENSION_BYTES
+    assert "left out" in made["message"]
+
+
+def test_two_hundred_long_winded_extensions_stay_within_the_whole() -> None:
+    said = ExtensionStatus("error", message="x" * 16384, substatuses=(Substatus("n", "error", 1, "y" * 16384),) * 64)
+    one = document(enabled(), said)
+
+    made = report.whole({"agentVersion": "1"}, {f"e{number}": one for number in range(256)})
+
+    schema.check(made, SCHEMA)
+    assert report.size(made) <= report.TOTAL_BYTES
+
+
+def test_an_entry_that_makes_no_sense_is_reported() -> None:
+    made = report.refused(Refused("one", Key("uid", "enabled", 1, "1"), "spec is wrong"), goals.NOW)
+
+    schema.check({"extensions": {"one": made}}, SCHEMA)
+    assert made["reason"] == "InvalidGoalState"
+
+
+def test_only_what_differs_is_sent() -> None:
+    old = {"a": 1, "b": {"c": 1, "d": 2}, "gone": 1, "list": [{"x": 1}]}
+    new = {"a": 1, "b": {"c": 1, "e": 3}, "list": [{"x": 2}]}
+
+    assert report.merge_patch(old, new) == {"b": {"d": None, "e": 3}, "gone": None, "list": [{"x": 2}]}
+    assert report.merge_patch(new, new) == {}
