@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
 
-from control_plane import ControlPlane, ControlPlaneError, choice, existing, obtain, process
-
-FOLDER = Path(__file__).resolve().parents[2] / "build" / "control-plane"
-_STATE = "state.json"
+from control_plane import ControlPlaneError, choice, existing, obtain
+from control_plane.background import Named, known
 
 
 def say(line: str) -> None:
@@ -23,86 +19,70 @@ def say(line: str) -> None:
 
 def main() -> int:
     """Do what the command line says; return the exit status."""
-    parser = argparse.ArgumentParser(prog="control_plane", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (
-        ("start", "start one and print how to reach it"),
-        ("stop", "end one"),
-        ("status", "list those that run"),
-        ("fetch", "only make sure that the programs are there"),
-    ):
-        command = commands.add_parser(name, help=text)
-        if name in ("start", "stop"):
-            command.add_argument("--name", default="default", help="several can run beside each other")
-    arguments = parser.parse_args()
+    arguments = _parser().parse_args()
+    elsewhere = os.environ.get(choice.VARIABLE)
     try:
-        if os.environ.get(choice.VARIABLE):
-            return _existing(arguments.command, Path(os.environ[choice.VARIABLE]))
-        if arguments.command == "fetch":
-            obtain(say)
-        elif arguments.command == "start":
-            _start(FOLDER / arguments.name)
-        elif arguments.command == "stop":
-            _stop(FOLDER / arguments.name)
-        else:
+        if arguments.command == "stop":
+            _stop(Named(arguments.name), keep_data=arguments.keep_data)
+        elif arguments.command == "status":
             _status()
+        elif elsewhere:
+            found = existing(Path(elsewhere))
+            say(f"{choice.VARIABLE} is set: the cluster at {found.server} is used, and nothing is started.")
+        elif arguments.command == "start":
+            _start(Named(arguments.name), audit=arguments.audit)
+        else:
+            obtain(say)
     except ControlPlaneError as error:
         print(f"control plane: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("control plane: interrupted; nothing of it is left behind", file=sys.stderr)
+        return 130
     return 0
 
 
-def _existing(command: str, kubeconfig: Path) -> int:
-    found = existing(kubeconfig)
-    say(f"{choice.VARIABLE} is set: the cluster at {found.server} is used, and there is nothing to {command}")
-    return 0
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m control_plane", description="Control planes for development.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    start = commands.add_parser("start", help="start one, or say that it runs, and print how to reach it")
+    start.add_argument("--audit", action="store_true", help="write each request to audit.log")
+    stop = commands.add_parser("stop", help="end one and remove its data")
+    stop.add_argument("--keep-data", action="store_true", help="the next start goes on with it")
+    for command in (start, stop):
+        command.add_argument("--name", default="default", help="several can run beside each other")
+    commands.add_parser("status", help="list those that run")
+    commands.add_parser("fetch", help="only make sure that the programs are there")
+    return parser
 
 
-def _start(folder: Path) -> None:
-    if _processes(folder):
-        say(f"{folder.name} runs already.")
+def _start(wanted: Named, *, audit: bool) -> None:
+    began = time.monotonic()
+    if wanted.start(lambda: obtain(say), audit=audit):
+        say(f"Control plane {wanted.name} is ready after {time.monotonic() - began:.1f} s.")
     else:
-        shutil.rmtree(folder, ignore_errors=True)
-        began = time.monotonic()
-        instance = ControlPlane(folder, obtain(say), outlive=True)
-        try:
-            instance.start()
-        except BaseException:
-            instance.stop()
-            raise
-        state = {name: [one.pid, one.started] for name, one in instance.identities.items()}
-        (folder / _STATE).write_text(json.dumps(state))
-        say(f"{folder.name} is ready at {instance.server} after {time.monotonic() - began:.1f} s.")
-    suffix = "" if folder.name == "default" else f"   # or: python3 -m control_plane stop --name {folder.name}"
-    say(f"  export KUBECONFIG={folder / 'kubeconfig'}\n  kubectl get namespaces\n  make control-plane-stop{suffix}")
+        say(f"Control plane {wanted.name} runs already.")
+    name = "" if wanted.name == "default" else f" --name {wanted.name}"
+    stop = f"PYTHONPATH=hack python3 -m control_plane stop{name}" if name else "make control-plane-stop"
+    say(f"  to reach it:  export KUBECONFIG={wanted.kubeconfig}")
+    say("  to try it:    kubectl get namespaces")
+    say(f"  to end it:    {stop}")
 
 
-def _stop(folder: Path) -> None:
-    running = _processes(folder)
-    for name in ("kube-controller-manager", "kube-apiserver", "etcd"):
-        if name in running:
-            process.stop_stranger(running[name], patience_s=2.0)
-    shutil.rmtree(folder, ignore_errors=True)
-    say(f"{folder.name} has ended." if running else f"{folder.name} does not run.")
+def _stop(wanted: Named, *, keep_data: bool) -> None:
+    ran = wanted.stop(keep_data=keep_data)
+    kept = f" Its data is kept in {wanted.folder}." if keep_data and wanted.folder.exists() else ""
+    say(f"Control plane {wanted.name} {'has ended' if ran else 'does not run'}.{kept}")
 
 
 def _status() -> None:
-    found = [folder for folder in sorted(FOLDER.glob("*")) if _processes(folder)]
-    for folder in found:
-        programs = ", ".join(f"{name} {one.pid}" for name, one in sorted(_processes(folder).items()))
-        say(f"{folder.name}: {programs}; KUBECONFIG={folder / 'kubeconfig'}")
-    if not found:
-        say("none runs")
-
-
-def _processes(folder: Path) -> dict[str, process.Identity]:
-    """Return those of a control plane's processes that are still the ones that were started."""
-    try:
-        state = json.loads((folder / _STATE).read_text())
-    except (OSError, ValueError):
-        return {}
-    identities = {name: process.Identity(pid, started) for name, (pid, started) in state.items()}
-    return {name: one for name, one in identities.items() if one.is_alive()}
+    named = [one for one in known() if one.processes()]
+    for one in named:
+        running = ", ".join(f"{program} (pid {who.pid})" for program, who in one.processes().items())
+        state = "runs" if one.is_running() else "runs in part (start it again)"
+        say(f"{one.name} {state}: {running}; KUBECONFIG={one.kubeconfig}")
+    if not named:
+        say("No control plane runs.")
 
 
 if __name__ == "__main__":

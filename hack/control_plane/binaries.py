@@ -21,9 +21,12 @@ class Binaries:
     origin: str
 
 
-def in_folder(folder: Path, origin: str) -> Binaries | None:
-    """Return the programs of a folder, or None where one of them is missing."""
-    paths = [folder / name for name in PROGRAMS]
-    if not all(os.access(path, os.X_OK) and path.is_file() for path in paths):
-        return None
-    return Binaries(paths[0], paths[1], paths[2], paths[3], origin)
+def in_folder(folder: Path, origin: str) -> Binaries:
+    """Return the programs of a folder that holds them all."""
+    etcd, kube_apiserver, kube_controller_manager, kubectl = (folder / name for name in PROGRAMS)
+    return Binaries(etcd, kube_apiserver, kube_controller_manager, kubectl, origin)
+
+
+def is_program(path: Path) -> bool:
+    """Tell whether a file can be run."""
+    return path.is_file() and os.access(path, os.X_OK)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from control_plane import binaries
 from control_plane.binaries import Binaries
-from control_plane.errors import ControlPlaneError
+from control_plane.errors import SourceError
 from control_plane.progress import Report
 
-_COMPLETE = "complete.json"
+_MANIFEST = "complete.json"
 
 
 def root() -> Path:
@@ -26,44 +28,69 @@ def root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vmext"
 
 
-def find(folder: Path) -> Binaries | None:
-    """Return the programs of an entry, or None where it is absent or not as it was when it was put there."""
+def read(entry: Path) -> Binaries:
+    """Return the programs of an entry.
+
+    Raises:
+        SourceError: it is absent, or a program is not as it was when it was put there.
+    """
+    if not entry.exists():
+        raise SourceError(f"{entry} is not there yet")
     try:
-        facts = json.loads((folder / _COMPLETE).read_text())
-        sizes = {name: (folder / name).stat().st_size for name in binaries.PROGRAMS}
-        if facts["sizes"] != sizes:
-            return None
-        return binaries.in_folder(folder, f"the cache ({facts['origin']})")
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        manifest = json.loads((entry / _MANIFEST).read_text())
+        origin, expected = str(manifest["origin"]), dict(manifest["sha256"])
+        found = _sums(entry)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{entry} is damaged: {error!r}") from error
+    for name, got in found.items():
+        if got != expected.get(name):
+            raise SourceError(
+                f"{entry} is damaged: the SHA-256 of {name} is {got}, it was {expected.get(name)} when it was put there"
+            )
+    return binaries.in_folder(entry, f"the cache ({origin})")
 
 
 @contextlib.contextmanager
-def filling(folder: Path, report: Report) -> Iterator[Path]:
-    """Give an empty folder to fill; it becomes the entry when the block ends well, and vanishes otherwise.
+def filling(entry: Path, report: Report) -> Iterator[Path | None]:
+    """Give an empty folder to fill; `complete` makes it the entry, else it vanishes at the end of the block.
 
-    Two who fill the same entry do so one after the other: the second one finds what the first one made.
+    Two who fill the same entry do so one after the other: the second one is given None when the first has done it.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent / f".{folder.name}.lock", report):
-        _sweep(folder)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(entry.parent / f".{entry.name}.lock", report):
+        with contextlib.suppress(SourceError):
+            read(entry)
+            yield None
+            return
+        # With the lock held, what lies around is what somebody who was killed has left.
+        for left in entry.parent.glob(f".{entry.name}.draft-*"):
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{entry.name}.draft-", dir=entry.parent, ignore_cleanup_errors=True
+        ) as scratch:
+            draft = Path(scratch) / "entry"
+            draft.mkdir()
             yield draft
-            if not find(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-                draft.chmod(0o755)
-                draft.rename(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
 
-def complete(draft: Path, origin: str) -> None:
-    """Mark a filled folder as complete. Raises ControlPlaneError where a program is missing."""
-    if binaries.in_folder(draft, origin) is None:
-        raise ControlPlaneError(f"{origin} gave not all of {', '.join(binaries.PROGRAMS)}")
-    sizes = {name: (draft / name).stat().st_size for name in binaries.PROGRAMS}
-    (draft / _COMPLETE).write_text(json.dumps({"origin": origin, "sizes": sizes}))
+def complete(entry: Path, draft: Path, origin: str) -> None:
+    """Make a filled folder the entry, in place of a damaged one. Raises SourceError where a program is missing."""
+    missing = [name for name in binaries.PROGRAMS if not binaries.is_program(draft / name)]
+    if missing:
+        raise SourceError(f"{origin} gave no {', '.join(missing)}")
+    (draft / _MANIFEST).write_text(json.dumps({"origin": origin, "sha256": _sums(draft)}, indent=1))
+    if entry.exists():
+        entry.rename(draft.parent / "damaged")
+    draft.rename(entry)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    def digest(name: str) -> str:
+        with (folder / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    with ThreadPoolExecutor() as threads:
+        return dict(zip(binaries.PROGRAMS, threads.map(digest, binaries.PROGRAMS), strict=True))
 
 
 @contextlib.contextmanager
@@ -76,15 +103,7 @@ def _locked(path: Path, report: Report) -> Iterator[None]:
             lock.seek(0)
             report(f"waiting for process {lock.read().strip() or 'unknown'}, which is obtaining the same programs")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.seek(0)
-        lock.truncate()
+        lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what somebody who was killed has left; it is called with the lock held."""
-    for left in folder.parent.glob(f".{folder.name}.*"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)

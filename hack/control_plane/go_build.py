@@ -2,82 +2,106 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from control_plane import versions
+from control_plane import process, versions
 from control_plane.errors import SourceError
 from control_plane.progress import Progress, Report
 
 MODULES = Path(__file__).resolve().parents[1] / "go"
-#: Seconds on two cores with nothing cached, for people to know what they wait for.
+#: On two cores with nothing cached, for people to know what they wait for.
 _MINUTES = {"etcd": 1, "kube-apiserver": 8, "kube-controller-manager": 3, "kubectl": 1}
 
 
-def build_all(wanted: versions.Versions, folder: Path, report: Report) -> str:
-    """Build every program into a folder; return in words how. Raises SourceError."""
-    go = shutil.which("go")
+def build_all(wanted: versions.Versions, folder: Path, environment: Mapping[str, str], report: Report) -> str:
+    """Build every program into a folder; return in words how.
+
+    Args:
+        wanted: the pinned versions; the modules under hack/go have to pin the same.
+        folder: for the programs.
+        environment: what Go is configured by.
+        report: told what is compiled.
+
+    Raises:
+        SourceError: there is no Go, or it fails.
+    """
+    go = shutil.which("go", path=environment.get("PATH"))
     if go is None:
         raise SourceError("there is no go on PATH; install Go, or make the release addresses reachable")
-    version = _pinned(MODULES / "kubernetes" / "go.mod", "k8s.io/kubernetes")
-    if version != wanted.kubernetes:
-        raise SourceError(f"hack/go/kubernetes/go.mod pins Kubernetes {version}, versions.toml {wanted.kubernetes}")
-    version = _pinned(MODULES / "etcd" / "go.mod", "go.etcd.io/etcd/server/v3")
-    if version != wanted.etcd:
-        raise SourceError(f"hack/go/etcd/go.mod pins etcd {version}, versions.toml {wanted.etcd}")
+    pins = (("kubernetes", "k8s.io/kubernetes", wanted.kubernetes), ("etcd", "go.etcd.io/etcd/server/v3", wanted.etcd))
+    for module, required, version in pins:
+        pinned = _pinned(MODULES / module / "go.mod", required)
+        if pinned != version:
+            raise SourceError(f"hack/go/{module}/go.mod pins {required} {pinned}, versions.toml {version}")
+    # Programs that need no C compiler to be built and no C library to run, for this machine whatever is set for others.
+    target = {"CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": versions.architecture(), "GOWORK": "off"}
+    environment = {**environment, **target}
 
-    _build(go, "etcd", "go.etcd.io/etcd/server/v3", folder / "etcd", [], report)
+    _build(go, "etcd", "go.etcd.io/etcd/server/v3", folder / "etcd", [], environment, report)
     major, minor, _ = wanted.kubernetes.split(".")
-    # Clients parse the server's version and fail where it is not set.
-    stamp = {"gitVersion": f"v{wanted.kubernetes}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    # Clients parse the server's version and fail where it is not set. Which commit it was, the proxy does not tell.
+    stamp = {
+        "gitVersion": f"v{wanted.kubernetes}",
+        "gitMajor": major,
+        "gitMinor": minor,
+        "gitCommit": "unknown",
+        "gitTreeState": "clean",
+    }
     flags = [f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamp.items()]
     for name in ("kube-apiserver", "kube-controller-manager", "kubectl"):
-        _build(go, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", folder / name, flags, report)
+        _build(go, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", folder / name, flags, environment, report)
     return f"a build with Go of Kubernetes {wanted.kubernetes} and etcd {wanted.etcd}"
 
 
-def _pinned(module: Path, name: str) -> str:
-    match = re.search(rf"^(?:require )?\s*{re.escape(name)} v(\S+)$", module.read_text(), re.MULTILINE)
+def _pinned(file: Path, name: str) -> str:
+    match = re.search(rf"^(?:require )?\s*{re.escape(name)} v(\S+)$", file.read_text(), re.MULTILINE)
     if match is None:
-        raise SourceError(f"{module.name} of {module.parent.name} does not require {name}")
+        raise SourceError(f"hack/go/{file.parent.name}/go.mod does not require {name}")
     return match[1]
 
 
-def _build(go: str, module: str, package: str, output: Path, flags: Sequence[str], report: Report) -> None:
-    progress = Progress(report, f"compiling {output.name}")
+def _build(
+    go: str,
+    module: str,
+    package: str,
+    output: Path,
+    flags: Sequence[str],
+    environment: Mapping[str, str],
+    report: Report,
+) -> None:
     report(f"compiling {output.name} (about {_MINUTES[output.name]} min on two cores when nothing is cached)")
+    progress = Progress(report, f"compiling {output.name}")
     command = [go, "build", "-v", "-mod=readonly", "-trimpath", "-ldflags", " ".join(["-s", "-w", *flags])]
-    environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": os.environ.get("GOFLAGS", "")}
     last: deque[str] = deque(maxlen=15)
     # -v names each package as it is compiled: that is the progress there is.
     with subprocess.Popen(
-        [*command, "-o", str(output), package],
+        process.tied([*command, "-o", str(output), package]),
         cwd=MODULES / module,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    ) as process:
-        assert process.stdout is not None
+    ) as building:
+        assert building.stdout is not None
         ticking = _Ticker(progress)
         try:
-            for line in process.stdout:
+            for line in building.stdout:
                 last.append(line.strip())
                 ticking.saw(line.strip())
         except BaseException:
-            process.kill()
+            building.kill()
             raise
         finally:
             ticking.stop()
-    if process.returncode != 0:
-        raise SourceError(f"go build {package} ended with {process.returncode}: {' | '.join(last)}")
+    if building.returncode != 0:
+        raise SourceError(f"go build {package} ended with {building.returncode}: {' | '.join(last)}")
     progress.done(f"{output.stat().st_size >> 20} MiB")
 
 
@@ -87,7 +111,7 @@ class _Ticker:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._count = 0
-        self._latest = "resolving modules"
+        self._latest = "resolving modules, or linking what was compiled before"
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
         self._thread.start()

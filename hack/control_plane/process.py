@@ -1,18 +1,19 @@
-"""Programs that are started here and ended here, told apart from strangers by pid and start time."""
+"""Programs that are started here and ended here, told apart from strangers by pid, start time and boot."""
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
+import json
 import os
+import select
 import signal
 import subprocess
-import time
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
+from control_plane import lifeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +22,41 @@ class Identity:
 
     pid: int
     started: int
+    boot: str
 
     def is_alive(self) -> bool:
         """Tell whether exactly this process is there and no zombie."""
-        return _stat(self.pid) == (self.started, True)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it is still there."""
-        if self.is_alive():
-            os.kill(self.pid, number)
+        born = lifeline.birth(self.pid)
+        return born is not None and born[0] == self.started and born[1] not in "ZX" and self.boot == lifeline.boot()
 
 
 def identify(pid: int) -> Identity:
     """Return the identity of a process that runs now. Raises ProcessLookupError."""
-    found = _stat(pid)
-    if found is None:
+    born = lifeline.birth(pid)
+    if born is None:
         raise ProcessLookupError(pid)
-    return Identity(pid, found[0])
+    return Identity(pid, born[0], lifeline.boot())
+
+
+def recorded(record: Path) -> Identity | None:
+    """Return whom a record names, or None where there is none that can be read."""
+    try:
+        content = json.loads(record.read_text())
+        return Identity(int(content["pid"]), int(content["started"]), str(content["boot"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def tied(command: Sequence[str], *, outlive: bool = False, record: Path | None = None) -> list[str]:
+    """Return a command that runs a program tied to us: the kernel kills it when the thread that starts it ends.
+
+    Args:
+        command: the program and its arguments.
+        outlive: True leaves it untied.
+        record: where to write down who it is, before it runs.
+    """
+    parent = "0" if outlive else str(os.getpid())
+    return [sys.executable, "-I", "-S", "-B", lifeline.__file__, parent, str(record or ""), *command]
 
 
 def start(
@@ -47,8 +66,11 @@ def start(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     outlive: bool = False,
+    record: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program with its output appended to a file.
+
+    It is in a session of its own: an interrupt at the terminal reaches us, who end it in order, and not it as well.
 
     Args:
         command: the program and its arguments.
@@ -56,25 +78,18 @@ def start(
         environment: all of its environment, ours where None.
         folder: where it runs.
         outlive: False has the kernel kill it when the thread that called this ends, so that nothing is left whatever
-            ends us; True puts it into a session of its own, to go on after us.
+            ends us: call it from one that lasts. True lets it go on after us.
+        record: where to write down who it is, before it runs.
     """
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
     with log.open("ab") as output:
         return subprocess.Popen(
-            command,
+            tied(command, outlive=outlive, record=record),
             env=None if environment is None else dict(environment),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=outlive,
-            preexec_fn=None if outlive else die_with_parent,
+            start_new_session=True,
         )
 
 
@@ -89,21 +104,22 @@ def stop(process: subprocess.Popen[bytes], *, patience_s: float = 10.0) -> int:
     return process.wait()
 
 
-def stop_stranger(identity: Identity, *, patience_s: float = 10.0) -> None:
-    """End a program that is not our child, in the same way."""
-    identity.signal(signal.SIGTERM)
-    deadline = time.monotonic() + patience_s
-    while identity.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    identity.signal(signal.SIGKILL)
+def end(identity: Identity, *, patience_s: float = 10.0) -> None:
+    """End a program that need not be our child, in the same way; one that has ended already is no error."""
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(identity.pid)
+        try:
+            # The handle came first: whom it names can't change between this look and the signal.
+            if identity.is_alive():
+                signal.pidfd_send_signal(handle, signal.SIGTERM)
+                if not _ended(handle, patience_s):
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    _ended(handle, patience_s)
+        finally:
+            os.close(handle)
 
 
-def _stat(pid: int) -> tuple[int, bool] | None:
-    """Return a process' start time in clock ticks since boot, and whether it lives; None where there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # The name, in parentheses, may hold anything; what follows the last one is fixed.
-    fields = text[text.rindex(")") + 2 :].split()
-    return int(fields[19]), fields[0] not in "ZX"
+def _ended(handle: int, patience_s: float) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(patience_s * 1000))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from control_plane import binaries, cache, download, go_build, versions
@@ -24,16 +24,27 @@ def obtain(report: Report) -> Binaries:
         ControlPlaneError: no way works; the message lists each with its reason.
     """
     wanted = versions.read()
-    return first_that_works(ways(wanted, cache.root() / "control-plane" / wanted.key, report), report)
+    entry = cache.root() / "control-plane" / wanted.key
+    return first_that_works(ways(wanted, entry, os.environ, report), report)
 
 
-def ways(wanted: versions.Versions, entry: Path, report: Report) -> Sequence[Way]:
-    """Return the ways in their order."""
+def ways(wanted: versions.Versions, entry: Path, environment: Mapping[str, str], report: Report) -> Sequence[Way]:
+    """Return the ways in their order.
+
+    Args:
+        wanted: the pinned versions.
+        entry: the cache's folder for them.
+        environment: where programs are looked for: KUBEBUILDER_ASSETS, then PATH.
+        report: told what is done, a line at a time.
+    """
     return (
-        ("programs in KUBEBUILDER_ASSETS or on PATH", lambda: _installed(report)),
-        ("the cache", lambda: _cached(entry)),
+        ("KUBEBUILDER_ASSETS and PATH", lambda: _installed(wanted, environment, report)),
+        ("the cache", lambda: cache.read(entry)),
         ("official releases", lambda: _made(entry, lambda to: download.fetch_all(wanted, to, report), report)),
-        ("a build with Go", lambda: _made(entry, lambda to: go_build.build_all(wanted, to, report), report)),
+        (
+            "a build with Go",
+            lambda: _made(entry, lambda to: go_build.build_all(wanted, to, environment, report), report),
+        ),
     )
 
 
@@ -48,6 +59,7 @@ def first_that_works(tried: Sequence[Way], report: Report) -> Binaries:
         try:
             found = way()
         except SourceError as error:
+            report(f"not from {name}: {error}")
             failures.append(f"  - {name}: {error}")
             continue
         report(f"control plane from {found.origin}")
@@ -59,43 +71,43 @@ def first_that_works(tried: Sequence[Way], report: Report) -> Binaries:
     )
 
 
-def _installed(report: Report) -> Binaries:
-    folder = os.environ.get("KUBEBUILDER_ASSETS")
-    if folder:
-        found = {name: Path(folder) / name for name in binaries.PROGRAMS if os.access(Path(folder) / name, os.X_OK)}
-    else:
-        found = {name: Path(path) for name in binaries.PROGRAMS if (path := shutil.which(name))}
+def _look_up(name: str, environment: Mapping[str, str]) -> Path | None:
+    folders = [environment.get("KUBEBUILDER_ASSETS", ""), environment.get("PATH", os.defpath)]
+    found = shutil.which(name, path=os.pathsep.join(folder for folder in folders if folder))
+    return None if found is None else Path(found).absolute()
+
+
+def _installed(wanted: versions.Versions, environment: Mapping[str, str], report: Report) -> Binaries:
+    # Each on its own: what setup-envtest puts into KUBEBUILDER_ASSETS lacks the controller manager.
+    found = {name: path for name in binaries.PROGRAMS if (path := _look_up(name, environment))}
     missing = [name for name in binaries.PROGRAMS if name not in found]
     if missing:
-        raise SourceError(f"no {', '.join(missing)}" + (f" in {folder}" if folder else " on PATH"))
+        raise SourceError(f"{', '.join(missing)} not found")
+    said = {name: _says(found[name], "--version") for name in binaries.SERVERS}
+    _says(found["kubectl"], "version", "--client", "-o", "json")
+    versions.check_found(wanted, said["kube-apiserver"], said["kube-controller-manager"])
     for name in binaries.SERVERS:
-        report(f"{name}: {_version(found[name])}")
-    origin = "KUBEBUILDER_ASSETS" if folder else "PATH"
-    etcd, api_server, controller_manager, kubectl = (found[name] for name in binaries.PROGRAMS)
-    return Binaries(etcd, api_server, controller_manager, kubectl, origin)
+        report(f"{found[name]}: {said[name]}")
+    folders = sorted({str(path.parent) for path in found.values()})
+    etcd, kube_apiserver, kube_controller_manager, kubectl = (found[name] for name in binaries.PROGRAMS)
+    return Binaries(etcd, kube_apiserver, kube_controller_manager, kubectl, " and ".join(folders))
 
 
-def _version(program: Path) -> str:
+def _says(program: Path, *arguments: str) -> str:
+    """Return the first line that a program prints. Raises SourceError where it does not run."""
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise SourceError(f"{program.name} does not run: {error}") from error
-    return done.stdout.splitlines()[0] if done.stdout else "of unknown version"
-
-
-def _cached(entry: Path) -> Binaries:
-    found = cache.find(entry)
-    if found is None:
-        raise SourceError("it does not hold this version" if not entry.exists() else "its entry is damaged")
-    return found
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+        raise SourceError(f"{program} does not run: {error}") from error
+    return next(iter(done.stdout.splitlines()), "")
 
 
 def _made(entry: Path, fill: Callable[[Path], str], report: Report) -> Binaries:
-    """Fill the cache's entry, unless somebody else just did."""
+    """Fill the cache's entry, unless somebody else just did. Raises SourceError."""
     try:
         with cache.filling(entry, report) as draft:
-            if cache.find(entry) is None:
-                cache.complete(draft, fill(draft))
+            if draft is not None:
+                cache.complete(entry, draft, fill(draft))
     except OSError as error:
-        raise SourceError(f"the cache can't be written: {error}") from error
-    return _cached(entry)
+        raise SourceError(f"{entry} can't be written: {error}; VMEXT_CACHE may name another place") from error
+    return cache.read(entry)

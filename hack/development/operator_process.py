@@ -1,19 +1,21 @@
-"""The operator as a process on this machine."""
+"""The operator as a process on this machine, supervised as a Deployment would: what ends is started again."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from control_plane import process
 
 ROOT = Path(__file__).resolve().parents[2]
+_RESTART_S = 0.2
 
 
 class Operator:
-    """The operator, started against one API server.
+    """The operator, run against one API server until it is stopped.
 
     Args:
         kubeconfig: where the API server is.
@@ -24,32 +26,49 @@ class Operator:
         self._kubeconfig = kubeconfig
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        """Return the process id of the operator that runs now."""
-        assert self._process is not None, "the operator is not running"
-        return self._process.pid
+        self._supervisor: threading.Thread | None = None
+        self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Start it."""
+        """Start it, and start it again whenever it ends by itself."""
+        self._stopping.clear()
+        started = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise, args=(started,), daemon=True)
+        self._supervisor.start()
+        started.wait()
+
+    def stop(self) -> None:
+        """Stop it as a supervisor would."""
+        self._stopping.set()
+        if self._process is not None:
+            process.stop(self._process)
+        self._join()
+
+    def kill(self) -> None:
+        """Kill it as a crash would; it stays down until it is started."""
+        self._stopping.set()
+        assert self._process is not None, "the operator is not running"
+        self._process.kill()
+        self._join()
+
+    def _join(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.join()
+        self._process = self._supervisor = None
+
+    def _supervise(self, started: threading.Event) -> None:
+        # The kernel ends the operator with this thread: it lasts as long as the operator is wanted.
+        while not self._stopping.is_set():
+            self._process = self._launch()
+            started.set()
+            self._process.wait()
+            self._stopping.wait(_RESTART_S)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": os.environ.get("HOME", "/"),
             "PYTHONPATH": str(ROOT / "operator"),
         }
         command = [sys.executable, "-m", "vmext_operator", "--kubeconfig", str(self._kubeconfig)]
-        self._process = process.start(command, environment=environment, log=self.log)
-
-    def stop(self) -> None:
-        """Stop it as a supervisor would."""
-        if self._process is not None:
-            process.stop(self._process)
-            self._process = None
-
-    def kill(self) -> None:
-        """Kill it as a crash would."""
-        assert self._process is not None, "the operator is not running"
-        self._process.kill()
-        self._process.wait()
-        self._process = None
+        return process.start(command, environment=environment, log=self.log)

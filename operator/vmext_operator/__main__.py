@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from vmext_operator import __version__
 from vmext_operator.control import logs, runtime
 from vmext_operator.control.writer import Clock
-from vmext_operator.errors import ConfigurationError
+from vmext_operator.errors import OperatorError
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     clock = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
     try:
         asyncio.run(runtime.run(arguments.kubeconfig, clock, random.Random()))  # noqa: S311 - it spreads retries, it guards nothing
-    except ConfigurationError as error:
+    except OperatorError as error:
         sys.exit(f"vmext-operator: {error}")
 
 

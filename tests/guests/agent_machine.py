@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import control_plane
 import simulated_guest
 from development import credentials
 from development.api import Api, ApiError
 from development.house import CA_FILE, CONFIG, TOKEN_FILE, agent_service
 from development.package_server import PackageServer
+from support.guests import skipping
 
 HANDLER = "Test.Tracer"
 SOURCE = Path(__file__).resolve().parents[1] / "handlers" / "tracer" / "handler"
@@ -236,10 +235,8 @@ def running(
     served.mkdir(exist_ok=True)
     with contextlib.ExitStack() as closing:
         server = closing.enter_context(PackageServer(served))
-        try:
+        with skipping():
             guest = closing.enter_context(simulated_guest.running(name, folder=folder / "guest", **options))
-        except simulated_guest.GuestUnavailableError as error:
-            pytest.skip(str(error))
         machine = Machine(name, api, cluster, guest, served, server.url)
         guest.write(TOKEN_FILE, credentials.issue(api, name).encode(), mode=0o600)
         guest.write(CA_FILE, cluster.ca_file.read_bytes(), mode=0o644)

@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-
 import simulated_guest
 from simulated_guest import Guest, GuestError
+from support.guests import skipping
 
 HACK = Path(simulated_guest.__file__).parents[1]
 PATIENCE_S = 20.0
@@ -19,12 +18,10 @@ PATIENCE_S = 20.0
 @contextlib.contextmanager
 def running_or_skip(name: str, folder: Path, *, small: bool, disk_bytes: int | None = None) -> Iterator[Guest]:
     with contextlib.ExitStack() as stack:
-        try:
+        with skipping():
             guest = stack.enter_context(
                 simulated_guest.running(name, folder=folder, small=small, disk_bytes=disk_bytes)
             )
-        except simulated_guest.GuestUnavailableError as error:
-            pytest.skip(str(error))
         yield guest
 
 

@@ -6,6 +6,8 @@ seam; whoever replaces it calls ``store.observe`` for each event and ends when i
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import kopf
@@ -13,6 +15,10 @@ import kopf
 from vmext_operator.api import GROUP, VERSION
 from vmext_operator.control.resync import PLURALS
 from vmext_operator.control.store import Store
+
+#: kopf can get stuck while it ends (tried: a watch that has failed for good while others are being made again). The
+#: process is killed then: whoever supervises it starts it again.
+LAST_RESORT_S = 10.0
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -26,6 +32,14 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 
     def store(self, **_: Any) -> None:
         return
+
+
+class _Patience:
+    """Back-off without end: a watch outlives an API server that is away, for however long."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.1, 0.2, 0.4, 0.8, 1.6)
+        yield from itertools.repeat(2.0)
 
 
 def registry(store: Store, connection: kopf.ConnectionInfo) -> kopf.OperatorRegistry:
@@ -45,7 +59,8 @@ def registry(store: Store, connection: kopf.ConnectionInfo) -> kopf.OperatorRegi
         settings.scanning.disabled = True
         settings.peering.standalone = True
         settings.watching.chunk_size = 500
-        settings.networking.error_backoffs = (0.1, 0.2, 0.4, 0.8, 1.6)
+        settings.networking.error_backoffs = _Patience()
+        settings.process.ultimate_exiting_timeout = LAST_RESORT_S
 
     for plural in PLURALS:
         _subscribe(handlers, store, plural)

@@ -1,4 +1,4 @@
-"""The operator's life: feed, barrier, workers, resync; and again from the start when a watch is beyond mending."""
+"""The operator's life: feed, barrier, workers, resync."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from vmext_operator.control.queue import KeyedQueue
 from vmext_operator.control.reconcile import Reconciler
 from vmext_operator.control.store import Store
 from vmext_operator.control.writer import Clock
-from vmext_operator.errors import ConfigurationError, ConflictError, OperatorError
+from vmext_operator.errors import ConflictError, OperatorError
 
 logger = logging.getLogger(__name__)
 
 WORKERS = 16
-_FIRST_RESTART_S = 0.2
-_LAST_RESTART_S = 10.0
-#: A life that lasted this long was a good one: the next failure is answered quickly again.
-_GOOD_LIFE_S = 60.0
 
 
 async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random) -> None:
     """Run until a signal ends it.
+
+    It goes on through an API server that is away. What it can't go on through ends it, for its supervisor to start it
+    again: starting is cheap, since all state is in the API server.
 
     Args:
         kubeconfig: a file's path, None for a Pod's own ServiceAccount.
@@ -34,26 +33,8 @@ async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random
 
     Raises:
         ConfigurationError: it is not known how to reach an API server.
+        ClusterError: the API server refuses what the operator can't do without.
     """
-    delay = _FIRST_RESTART_S
-    while True:
-        began = clock.monotonic()
-        try:
-            await _live(kubeconfig, clock, random_source)
-        except ConfigurationError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever ended a watch, starting again from nothing mends it
-            if clock.monotonic() - began > _GOOD_LIFE_S:
-                delay = _FIRST_RESTART_S
-            logger.error("starting again after=%.1fs error=%s: %s", delay, type(error).__name__, error)
-            await asyncio.sleep(delay)
-            delay = min(_LAST_RESTART_S, delay * 2)
-        else:
-            return
-
-
-async def _live(kubeconfig: str | None, clock: Clock, random_source: random.Random) -> None:
-    """Live once: until a signal (returns), or until a watch or a list fails for good (raises)."""
     queue: KeyedQueue[Key] = KeyedQueue(random_source)
     store = Store(queue.add)
     everything_listed = asyncio.Event()
@@ -85,7 +66,7 @@ async def _list(
     everything_listed: asyncio.Event,
     random_source: random.Random,
 ) -> None:
-    await resync.list_all(client, store)
+    await resync.list_patiently(client, store)
     machines = store.machine_keys()
     logger.info("everything listed machines=%d", len(machines))
     for key in machines:

@@ -1,0 +1,113 @@
+"""Control planes that go on by themselves, each by a name in a folder of the checkout."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from control_plane import instance, process
+from control_plane.binaries import SERVERS, Binaries
+from control_plane.errors import ControlPlaneError
+from control_plane.instance import ControlPlane
+
+FOLDER = Path(__file__).resolve().parents[2] / "build" / "control-plane"
+# A name becomes a folder's, which is removed in the end.
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One control plane, running or not.
+
+    Args:
+        name: up to 63 of a-z, 0-9 and -.
+        parent: the folder that holds one for each name.
+    """
+
+    name: str
+    parent: Path = FOLDER
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ControlPlaneError(f"{self.name!r} can't name a control plane: use up to 63 of a-z, 0-9 and -")
+
+    @property
+    def folder(self) -> Path:
+        """Return where its files are."""
+        return self.parent / self.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Return its administrator's kubeconfig."""
+        return self.folder / "kubeconfig"
+
+    def processes(self) -> Mapping[str, process.Identity]:
+        """Return its processes that run, by program."""
+        found = {name: process.recorded(instance.record(self.folder, name)) for name in SERVERS}
+        return {name: one for name, one in found.items() if one is not None and one.is_alive()}
+
+    def is_running(self) -> bool:
+        """Tell whether all of it runs."""
+        return len(self.processes()) == len(SERVERS)
+
+    def start(self, obtain: Callable[[], Binaries], *, audit: bool = False) -> bool:
+        """Start it and return when it is ready; False where it runs already.
+
+        Data that `stop` kept, or that the machine's end left, is used on.
+
+        Raises:
+            ControlPlaneError: it does not start; nothing of it runs then.
+        """
+        if self.is_running():
+            return False
+        binaries = obtain()
+        with self._locked():
+            if self.is_running():  # somebody else was faster
+                return False
+            self._end_processes()  # of a start that was interrupted
+            control_plane = ControlPlane(self.folder, binaries, audit=audit, outlive=True)
+            try:
+                control_plane.start()
+            except BaseException:
+                control_plane.stop()
+                raise
+            control_plane.let_go()
+            return True
+
+    def stop(self, *, keep_data: bool = False) -> bool:
+        """End it, and remove its data unless that is to be kept; False where it did not run."""
+        with self._locked():
+            ran = bool(self.processes())
+            self._end_processes()
+            if not keep_data and self.folder.exists():
+                shutil.rmtree(self.folder)
+            return ran
+
+    def _end_processes(self) -> None:
+        running = self.processes()
+        for name in reversed(SERVERS):
+            if name in running:
+                process.end(running[name], patience_s=5.0)
+            instance.record(self.folder, name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.parent.mkdir(parents=True, exist_ok=True)
+        # For all names together, on the folder that holds theirs: it is held for seconds.
+        lock = os.open(self.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+
+def known(parent: Path = FOLDER) -> list[Named]:
+    """Return those that have a folder, by name."""
+    return [Named(folder.name, parent) for folder in sorted(parent.glob("*")) if _NAME.fullmatch(folder.name)]
