@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 
 import control_plane
+from development import house
 from development.api import Api, Object, condition
 from development.house import extension
 from development.operator_process import Operator
@@ -294,3 +298,24 @@ def test_an_api_server_that_comes_back_finds_the_operator_at_work(
     wait_entry(api, "one", sequenceNumber=2)
     api.delete("VirtualMachineExtension", "one")
     api.wait_gone("VirtualMachineExtension", "one")
+
+
+def test_an_operator_that_starts_before_its_kinds_are_installed_waits_for_them(tmp_path: Path) -> None:
+    if os.environ.get(control_plane.choice.VARIABLE):
+        pytest.skip("an existing cluster may have the kinds installed, and they are not removed from it")
+    with contextlib.ExitStack() as closing:
+        bare = closing.enter_context(control_plane.available(tmp_path / "control-plane", print))
+        operator = Operator(bare.kubeconfig, tmp_path / "operator.log")
+        operator.start()
+        closing.callback(operator.stop)
+        api = Api(bare.kubeconfig)
+        closing.callback(api.close)
+        deadline = time.monotonic() + 30
+        while "install the CRDs" not in operator.log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        house.install_crds(bare)
+        api.apply(image("Late", "1.0.0"))
+        machine(api)
+        declare(api, "one", "Late")
+        assert wait_entry(api, "one")["sequenceNumber"] == 1

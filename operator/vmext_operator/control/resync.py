@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
+from vmext_operator.api import GROUP, VERSION, extension_image, goal_state, virtual_machine, virtual_machine_extension
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
 from vmext_operator.control.store import Store
@@ -42,14 +42,39 @@ async def list_all(client: Client, store: Store) -> None:
             logger.warning("deletions that no watch told plural=%s count=%d", plural, lost)
 
 
+async def wait_until_served(client: Client) -> None:
+    """Return when the API server serves all of our kinds, and says so to those who ask what it serves.
+
+    kopf asks once, when it starts, and never watches what is missing then: the kinds of a server that is itself just
+    starting, or kinds that are installed after the operator. Raises ClusterError.
+    """
+
+    async def look() -> None:
+        groups = await client.request("GET", "/apis")
+        served: set[str] = set()
+        if any(group["name"] == GROUP for group in groups["groups"]):
+            resources = await client.request("GET", f"/apis/{GROUP}/{VERSION}")
+            served = {resource["name"] for resource in resources["resources"]}
+        missing = sorted(set(PLURALS) - served)
+        if missing:
+            what = f"the API server does not serve {', '.join(missing)} of {GROUP}/{VERSION}"
+            raise TransientClusterError(what, 404, "install the CRDs; the operator goes on when they are there")
+
+    await _patiently(look)
+
+
 async def list_patiently(client: Client, store: Store) -> None:
     """Take the full list of every kind into the store, however long the API server is away. Raises ClusterError."""
+    await _patiently(lambda: list_all(client, store))
+
+
+async def _patiently(attempt: Callable[[], Awaitable[None]]) -> None:
     delay_s = _FIRST_RETRY_S
     while True:
         try:
-            await list_all(client, store)
+            await attempt()
         except TransientClusterError as error:
-            logger.warning("can't list; trying again after=%.1fs error=%s", delay_s, error)
+            logger.warning("trying again after=%.1fs error=%s", delay_s, error)
             await asyncio.sleep(delay_s)
             delay_s = min(_LAST_RETRY_S, delay_s * 2)
         else:

@@ -39,6 +39,7 @@ async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random
     store = Store(queue.add)
     everything_listed = asyncio.Event()
     async with Client(kubeconfig=kubeconfig) as client:
+        await resync.wait_until_served(client)
         reconciler = Reconciler(client, store, clock)
         tasks = [
             asyncio.create_task(_worker(reconciler, queue, everything_listed), name=f"worker-{number}")
