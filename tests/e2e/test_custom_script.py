@@ -19,6 +19,11 @@ def apply(home: House, vm: str, name: str | None = None, *, timeout: str | None 
     return name
 
 
+def counts(machine: Object | None) -> dict[str, int]:
+    found: dict[str, int] = (machine or {}).get("status", {}).get("extensions", {})
+    return found
+
+
 def first_status(obj: Object) -> dict[str, Any]:
     (status,) = obj["status"]["statuses"]
     assert isinstance(status, dict)
@@ -39,7 +44,7 @@ def test_a_script_runs_as_root_and_its_output_stands_in_the_status(home: House, 
         "message": f"Enable succeeded: \n[stdout]\n0\n{vm}\n\n[stderr]\ncareful\n",
     }
     assert home.guests[vm].read("/root/proof") == b"done\n"
-    machine = home.api.wait("VirtualMachine", vm, lambda obj: (obj or {})["status"]["extensions"]["ready"] == 1)
+    machine = home.api.wait("VirtualMachine", vm, lambda obj: counts(obj).get("ready") == 1)
     assert machine is not None
     assert machine["status"]["extensions"] == {"total": 1, "ready": 1, "failed": 0}
     assert machine["status"]["guest"]["hostname"] == vm

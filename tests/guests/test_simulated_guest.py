@@ -154,7 +154,8 @@ def test_the_checkout_and_a_python_are_there(guest: Guest) -> None:
 def test_the_checkout_is_not_written(guest: Guest) -> None:
     name = HACK / f"written-by-{os.getpid()}"
     done = guest.run(["touch", str(name)], check=False)
-    assert (done.returncode == 0) is guest.full
+    # A checkout under /tmp is shown read-only in the full form too: the guest has a /tmp of its own.
+    assert done.returncode == 0 if guest.full and not HACK.is_relative_to("/tmp") else b"Read-only" in done.stderr
     assert not name.exists()
 
 
