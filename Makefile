@@ -45,12 +45,12 @@ packages: $(VENV)/ready ## Build every package under extensions/ and its catalog
 	@$(RUN) -m packages --out build/packages
 
 .PHONY: control-plane
-control-plane: ## Start a control plane of your own on this machine and print how to reach it
-	@PYTHONPATH=hack $(PYTHON) -m control_plane start
+control-plane: $(VENV)/ready ## Start a control plane of your own on this machine and print how to reach it
+	@$(RUN) -m control_plane start
 
 .PHONY: control-plane-stop
-control-plane-stop: ## End it
-	@PYTHONPATH=hack $(PYTHON) -m control_plane stop
+control-plane-stop: $(VENV)/ready ## End it
+	@$(RUN) -m control_plane stop
 
 .PHONY: lock
 lock: ## Choose dependencies anew: requirements/*.in to *.txt, with hashes and no address

@@ -63,7 +63,7 @@ def _start(wanted: Named, *, audit: bool) -> None:
     else:
         say(f"Control plane {wanted.name} runs already.")
     name = "" if wanted.name == "default" else f" --name {wanted.name}"
-    stop = f"PYTHONPATH=hack python3 -m control_plane stop{name}" if name else "make control-plane-stop"
+    stop = f"PYTHONPATH=hack .venv/bin/python -m control_plane stop{name}" if name else "make control-plane-stop"
     say(f"  to reach it:  export KUBECONFIG={wanted.kubeconfig}")
     say("  to try it:    kubectl get namespaces")
     say(f"  to end it:    {stop}")

@@ -1,43 +1,36 @@
-"""Keys and certificates of one control plane, made by openssl."""
+"""Keys and certificates of one control plane."""
 
 from __future__ import annotations
 
-import subprocess
+import datetime
+import ipaddress
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane.errors import ControlPlaneError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_DAYS = "3650"
-# What newer clients insist on is spelled out: key usages, and key identifiers to build the chain by.
-_CONFIGURATION = """
-[req]
-distinguished_name = name
-[name]
-[authority]
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign, cRLSign
-subjectKeyIdentifier = hash
-[server]
-basicConstraints = critical, CA:FALSE
-keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth
-subjectAltName = IP:127.0.0.1, DNS:localhost
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-[client]
-basicConstraints = critical, CA:FALSE
-keyUsage = critical, digitalSignature
-extendedKeyUsage = clientAuth
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-"""
-_HOLDERS = (
-    ("server", "server", "/CN=kube-apiserver"),
-    ("admin", "client", "/O=system:masters/CN=admin"),
-    ("controller-manager", "client", "/CN=system:kube-controller-manager"),
-)
+_LASTING = datetime.timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Who gets a certificate: the name of its files, whom it names, and what it is for."""
+
+    file: str
+    common_name: str
+    purpose: x509.ObjectIdentifier
+    organization: str | None = None
+
+
+_SERVER = _Holder("server", "kube-apiserver", ExtendedKeyUsageOID.SERVER_AUTH)
+_ADMIN = _Holder("admin", "admin", ExtendedKeyUsageOID.CLIENT_AUTH, organization="system:masters")
+_CONTROLLERS = _Holder("controller-manager", "system:kube-controller-manager", ExtendedKeyUsageOID.CLIENT_AUTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,49 +56,104 @@ class Certificates:
 def make(folder: Path) -> Certificates:
     """Make a folder with the keys and certificates of a control plane, or use the one that is there.
 
-    The authority's own key is gone once it has signed these: nobody can make further ones.
-
-    Raises:
-        ControlPlaneError: openssl is missing or refuses.
+    The authority's own key is never written: nobody can make further ones.
     """
     if not folder.exists():
         with tempfile.TemporaryDirectory(prefix="keys-", dir=folder.parent) as scratch:
             draft = Path(scratch) / "keys"
             draft.mkdir(mode=0o700)
-            _fill(draft, Path(scratch))
+            _fill(draft)
             draft.rename(folder)
-    server, admin, controllers = (Pair(folder / f"{name}.crt", folder / f"{name}.key") for name, _, _ in _HOLDERS)
+    server, admin, controllers = (
+        Pair(folder / f"{holder.file}.crt", folder / f"{holder.file}.key") for holder in (_SERVER, _ADMIN, _CONTROLLERS)
+    )
     return Certificates(folder / "ca.crt", server, admin, controllers, folder / "service-accounts.key")
 
 
-def _fill(folder: Path, scratch: Path) -> None:
-    configuration = scratch / "openssl.cnf"
-    configuration.write_text(_CONFIGURATION)
-    authority, authority_key = folder / "ca.crt", scratch / "ca.key"
-    _key(authority_key)
-    subject = ("-config", configuration, "-subj", "/CN=vmext development control plane")
-    lasting = ("-days", _DAYS)
-    _openssl(
-        "req", "-x509", "-new", *subject, "-extensions", "authority", *lasting, "-key", authority_key, "-out", authority
+def _fill(folder: Path) -> None:
+    authority_key = _key()
+    authority = _authority(authority_key)
+    _write(folder / "ca.crt", authority.public_bytes(Encoding.PEM))
+    for holder in (_SERVER, _ADMIN, _CONTROLLERS):
+        key = _key()
+        certificate = _certificate(holder, key, authority, authority_key)
+        _write(folder / f"{holder.file}.key", _pem(key))
+        _write(folder / f"{holder.file}.crt", certificate.public_bytes(Encoding.PEM))
+    _write(folder / "service-accounts.key", _pem(_key()))
+
+
+def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name = _name("vmext development control plane")
+    return (
+        _draft(name, name, key)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .sign(key, hashes.SHA256())
     )
-    signing = ("-CA", authority, "-CAkey", authority_key, "-CAserial", scratch / "serial", "-CAcreateserial", *lasting)
-    for name, kind, subject_name in _HOLDERS:
-        key, request = folder / f"{name}.key", scratch / f"{name}.csr"
-        _key(key)
-        _openssl("req", "-new", "-config", configuration, "-subj", subject_name, "-key", key, "-out", request)
-        extensions = ("-extfile", configuration, "-extensions", kind)
-        _openssl("x509", "-req", "-in", request, *signing, *extensions, "-out", folder / f"{name}.crt")
-    _key(folder / "service-accounts.key")
 
 
-def _key(file: Path) -> None:
-    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", file)
+def _certificate(
+    holder: _Holder,
+    key: ec.EllipticCurvePrivateKey,
+    authority: x509.Certificate,
+    authority_key: ec.EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    # What newer clients insist on is spelled out: key usages, and key identifiers to build the chain by.
+    draft = (
+        _draft(_name(holder.common_name, holder.organization), authority.subject, key)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([holder.purpose]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
+    )
+    if holder.purpose == ExtendedKeyUsageOID.SERVER_AUTH:
+        here = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+        draft = draft.add_extension(x509.SubjectAlternativeName(here), critical=False)
+    return draft.sign(authority_key, hashes.SHA256())
 
 
-def _openssl(*arguments: str | Path) -> None:
-    try:
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, text=True, umask=0o077)
-    except FileNotFoundError as error:
-        raise ControlPlaneError("there is no openssl on PATH; install it") from error
-    except subprocess.CalledProcessError as error:
-        raise ControlPlaneError(f"openssl {arguments[0]} failed: {error.stderr.strip()}") from error
+def _draft(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=1))
+        .not_valid_after(now + _LASTING)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _name(common_name: str, organization: str | None = None) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    # The form that kube-apiserver reads for a ServiceAccount's key as well as for a server's.
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+
+
+def _write(file: Path, content: bytes) -> None:
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.write(content)
