@@ -1,8 +1,8 @@
 """A real control plane for development: etcd, kube-apiserver and kube-controller-manager on loopback.
 
-Standard library only, since it runs before anything is installed. ``available`` gives a control plane until a block
-ends. Of its parts ``obtain`` finds or builds the programs, ``running`` runs them, and ``existing`` stands for a cluster
-that runs already. ``python3 -m control_plane`` is the same for people.
+``available`` gives a control plane until a block ends. Of its parts ``obtain`` finds or builds the programs,
+``running`` runs them, and ``existing`` stands for a cluster that runs already. ``python3 -m control_plane`` is the same
+for people.
 """
 
 from control_plane.binaries import Binaries

@@ -6,8 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+#: What runs, in the order of starting; ended in reverse, nobody loses whom he needs.
 SERVERS = ("etcd", "kube-apiserver", "kube-controller-manager")
 PROGRAMS = (*SERVERS, "kubectl")
+#: What Kubernetes releases; etcd comes from elsewhere.
+KUBERNETES = PROGRAMS[1:]
 
 
 @dataclass(frozen=True, slots=True)

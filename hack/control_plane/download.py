@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from control_plane import versions
+from control_plane import binaries, versions
 from control_plane.errors import SourceError
 from control_plane.progress import Progress, Report
 
@@ -32,7 +32,7 @@ def fetch_all(wanted: versions.Versions, folder: Path, report: Report) -> str:
     """Download every program into a folder; return in words where from. Raises SourceError."""
     architecture = versions.architecture()
     release = f"{wanted.kubernetes_releases}/v{wanted.kubernetes}/bin/linux/{architecture}"
-    for name in ("kube-apiserver", "kube-controller-manager", "kubectl"):
+    for name in binaries.KUBERNETES:
         url = f"{release}/{name}"
         _file(url, folder / name, _published(f"{url}.sha256", name), report)
         (folder / name).chmod(0o755)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from control_plane import process, versions
+from control_plane import binaries, process, versions
 from control_plane.errors import SourceError
 from control_plane.progress import Progress, Report
 
@@ -54,7 +54,7 @@ def build_all(wanted: versions.Versions, folder: Path, environment: Mapping[str,
         "gitTreeState": "clean",
     }
     flags = [f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamp.items()]
-    for name in ("kube-apiserver", "kube-controller-manager", "kubectl"):
+    for name in binaries.KUBERNETES:
         _build(go, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", folder / name, flags, environment, report)
     return f"a build with Go of Kubernetes {wanted.kubernetes} and etcd {wanted.etcd}"
 

@@ -19,8 +19,6 @@ from control_plane.readiness import ApiServerProbe, EtcdProbe
 
 _READY_S = 60.0
 _LAST_LINES = 8
-#: The order in which programs are ended: nobody loses whom he needs.
-_ENDING = tuple(reversed(SERVERS))
 
 
 class ControlPlane:
@@ -95,7 +93,7 @@ class ControlPlane:
 
     def stop(self) -> None:
         """End everything."""
-        for name in _ENDING:
+        for name in reversed(SERVERS):
             if name in self._processes:
                 # What they would take their time for, nobody waits for: etcd has all that was acknowledged.
                 process.stop(self._processes.pop(name), patience_s=0.5)

@@ -30,14 +30,6 @@ class Identity:
         return born is not None and born[0] == self.started and born[1] not in "ZX" and self.boot == lifeline.boot()
 
 
-def identify(pid: int) -> Identity:
-    """Return the identity of a process that runs now. Raises ProcessLookupError."""
-    born = lifeline.birth(pid)
-    if born is None:
-        raise ProcessLookupError(pid)
-    return Identity(pid, born[0], lifeline.boot())
-
-
 def recorded(record: Path) -> Identity | None:
     """Return whom a record names, or None where there is none that can be read."""
     try:

@@ -28,6 +28,8 @@ class Operator:
         self._process: subprocess.Popen[bytes] | None = None
         self._supervisor: threading.Thread | None = None
         self._stopping = threading.Event()
+        # Held to launch, and to decide that nothing is launched any more.
+        self._launching = threading.Lock()
 
     def start(self) -> None:
         """Start it, and start it again whenever it ends by itself."""
@@ -39,27 +41,34 @@ class Operator:
 
     def stop(self) -> None:
         """Stop it as a supervisor would."""
-        self._stopping.set()
-        if self._process is not None:
-            process.stop(self._process)
-        self._join()
+        if self._supervisor is not None:
+            process.stop(self._let_go())
+            self._join()
 
     def kill(self) -> None:
         """Kill it as a crash would; it stays down until it is started."""
-        self._stopping.set()
-        assert self._process is not None, "the operator is not running"
-        self._process.kill()
+        self._let_go().kill()
         self._join()
 
+    def _let_go(self) -> subprocess.Popen[bytes]:
+        """Have it not started again; return the process that is the last one."""
+        with self._launching:
+            self._stopping.set()
+        assert self._process is not None, "the operator is not running"
+        return self._process
+
     def _join(self) -> None:
-        if self._supervisor is not None:
-            self._supervisor.join()
+        assert self._supervisor is not None, "the operator is not running"
+        self._supervisor.join()
         self._process = self._supervisor = None
 
     def _supervise(self, started: threading.Event) -> None:
         # The kernel ends the operator with this thread: it lasts as long as the operator is wanted.
-        while not self._stopping.is_set():
-            self._process = self._launch()
+        while True:
+            with self._launching:
+                if self._stopping.is_set():
+                    return
+                self._process = self._launch()
             started.set()
             self._process.wait()
             self._stopping.wait(_RESTART_S)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +12,7 @@ import control_plane
 from demo import verdict
 from development.house import AGENT, House, extension
 from support.guests import skipping
+from support.waiting import eventually
 
 
 def kill_operator(home: House, _vm: str) -> None:
@@ -55,7 +55,7 @@ def test_an_interruption_changes_nothing_of_the_end(
         extension(good, vm, settings={"commandToExecute": f"sleep 1; echo {vm} >> /root/runs; cat /root/runs"})
     )
     if running:
-        _wait(lambda: any("sleep" in process.argv for process in home.guests[vm].processes()))
+        eventually(lambda: any("sleep" in process.argv for process in home.guests[vm].processes()))
     interrupt(home, vm)
     status = home.api.wait_ready(good, timeout_s=60)["status"]
     assert status["statuses"][0]["message"] == f"Enable succeeded: \n[stdout]\n{vm}\n\n[stderr]\n"
@@ -71,7 +71,7 @@ def test_the_result_of_a_script_that_ended_while_the_api_server_was_away_for_a_m
 ) -> None:
     name = f"script-{vm}"
     home.api.apply(extension(name, vm, settings={"commandToExecute": "sleep 3; echo ran >> /root/runs"}))
-    _wait(lambda: any("sleep" in process.argv for process in home.guests[vm].processes()))
+    eventually(lambda: any("sleep" in process.argv for process in home.guests[vm].processes()))
     own(home).stop_api_server()
     back = threading.Event()
     back.wait(60)
@@ -87,7 +87,7 @@ def test_a_rebooted_machine_enables_again_what_it_had(home: House, vm: str) -> N
     first = home.api.wait_ready(name)
     home.guests[vm].reboot()
     log = "/var/log/azure/VMExt.CustomScript/CommandExecution.log"
-    _wait(lambda: home.guests[vm].read(log).count(b"enable") > 1)
+    eventually(lambda: home.guests[vm].read(log).count(b"enable") > 1)
     # CustomScript's own mrseq keeps a script from running twice for one number.
     assert home.guests[vm].read("/root/runs") == b"ran\n"
     again = home.api.wait_ready(name)
@@ -102,10 +102,3 @@ def test_a_full_disk_is_said_and_recovered_from(home: House) -> None:
     home.api.wait_stalled("full-disk", "DiskFull")
     guest.run(["rm", "/root/ballast"])
     home.api.wait_ready("full-disk", timeout_s=60)
-
-
-def _wait(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)

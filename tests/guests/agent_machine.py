@@ -8,11 +8,11 @@ import io
 import json
 import os
 import signal
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,20 @@ from development import credentials
 from development.api import Api, ApiError
 from development.house import CA_FILE, CONFIG, TOKEN_FILE, agent_service
 from development.package_server import PackageServer
+from support import waiting
 from support.guests import skipping
 
 HANDLER = "Test.Tracer"
 SOURCE = Path(__file__).resolve().parents[1] / "handlers" / "tracer" / "handler"
 PATIENCE_S = 30.0
 COMMANDS = ("install", "enable", "disable", "uninstall", "update")
+#: The part of a handler's script that waits until the test opens the gate.
+GATE = "while [ ! -e /var/gate ]; do sleep 0.02; done\n"
+
+#: Waits on a condition through a machine that restarts and a file that is not there yet.
+eventually = partial(
+    waiting.eventually, timeout_s=PATIENCE_S, despite=(FileNotFoundError, ApiError, simulated_guest.GuestError)
+)
 
 Status = Mapping[str, Any]
 
@@ -176,6 +184,10 @@ class Machine:
         """Have the tracer do this for a command (or ``<version>/<command>``)."""
         self.guest.write(f"/etc/tracer/{command}", script.encode(), mode=0o644)
 
+    def open_gate(self) -> None:
+        """Let scripts that wait at the gate go on."""
+        self.guest.write("/var/gate", b"")
+
     def order(self) -> list[str]:
         """Return ``<version> <command> <sequence number>`` of each command that was run, in their order."""
         try:
@@ -212,19 +224,6 @@ class Machine:
         eventually(lambda: [one.pid for one in self.guest.processes() if "worker" in one.argv and one.pid not in old])
 
 
-def eventually(test: Callable[[], object], *, timeout_s: float = PATIENCE_S) -> None:
-    """Wait on a condition with a deadline."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            if test():
-                return
-        except (FileNotFoundError, ApiError, simulated_guest.GuestError):
-            pass
-        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s in vain"
-        time.sleep(0.02)
-
-
 @contextlib.contextmanager
 def running(
     cluster: control_plane.Cluster, api: Api, folder: Path, *, name: str = "web-1", start: bool = True, **options: Any
@@ -253,4 +252,4 @@ def running(
         yield machine
 
 
-__all__ = ["CA_FILE", "CONFIG", "HANDLER", "TOKEN_FILE", "Machine", "eventually", "running"]
+__all__ = ["CA_FILE", "CONFIG", "GATE", "HANDLER", "TOKEN_FILE", "Machine", "eventually", "running"]

@@ -8,9 +8,8 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,14 +158,6 @@ class Machine:
     def said(self) -> str:
         """Return what the commands printed to standard error."""
         return (self.logs / "err").read_text()
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition with a deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_SECONDS:.0f} s in vain: {what}"
-        time.sleep(0.01)
 
 
 def group_is_gone(group: int) -> bool:

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +15,8 @@ import pytest
 import control_plane
 from development.api import Api
 from guests import agent_machine
-from guests.agent_machine import HANDLER, Machine, eventually
+from guests.agent_machine import GATE, HANDLER, Machine, eventually
 
-GATE = "while [ ! -e /var/gate ]; do sleep 0.02; done\n"
 QUICK = {"killAfterSeconds": 0.5, "reportDelaySeconds": 0.1}
 
 
@@ -25,10 +24,6 @@ QUICK = {"killAfterSeconds": 0.5, "reportDelaySeconds": 0.1}
 def machine(cluster: control_plane.Cluster, api: Api, tmp_path: Path) -> Iterator[Machine]:
     with agent_machine.running(cluster, api, tmp_path, agent=QUICK) as running:
         yield running
-
-
-def open_gate(machine: Machine) -> None:
-    machine.guest.write("/var/gate", b"")
 
 
 def begins(machine: Machine, command: str, number: int = 1) -> None:
@@ -121,7 +116,7 @@ def test_a_hanging_command_does_not_keep_the_agent_from_reporting(machine: Machi
     machine.guest.write(folder, text.encode())
     machine.wait(lambda one: one.get("message") == "it broke later", "a")
 
-    open_gate(machine)
+    machine.open_gate()
     machine.ends("Succeeded")
 
 
@@ -133,7 +128,7 @@ def test_what_enable_leaves_running_lives_on_and_its_status_is_seen_when_written
     status = machine.wait(lambda one: one["outcome"] == "Running" and "extensionStatus" in one)
     assert status["extensionStatus"]["status"] == "transitioning"
     machine.kill_agent()
-    open_gate(machine)
+    machine.open_gate()
 
     assert machine.ends("Succeeded")["extensionStatus"]["message"] == "later"
     assert [one for one in machine.guest.processes() if one.argv == ["sleep", "1000"]]
@@ -147,7 +142,7 @@ def test_an_enable_without_a_status_times_out_and_a_late_status_still_wins(machi
     assert status["reason"] == "TimedOut"
     assert "wrote no status" in status["message"]
 
-    open_gate(machine)
+    machine.open_gate()
     machine.ends("Succeeded")
 
 
@@ -172,7 +167,7 @@ def test_a_hundred_megabytes_of_output_are_capped_and_their_ends_kept(machine: M
     eventually(lambda: machine.guest.exists(f"{stdout}.head"))
     eventually(lambda: int(machine.guest.run(["stat", "-c", "%s", stdout]).stdout) < 8 << 20)
 
-    open_gate(machine)
+    machine.open_gate()
     status = machine.ends("Failed")
 
     assert "[stdout]\nfirst\n" in status["message"]
@@ -208,7 +203,7 @@ def test_a_command_outlives_the_agent_is_picked_up_and_runs_once(machine: Machin
 
     machine.kill_worker() if who == "worker" else machine.kill_agent()
     eventually(lambda: "Picked up a command" in machine.log())
-    open_gate(machine)
+    machine.open_gate()
 
     machine.ends("Succeeded")
     assert machine.order() == ["1.0.0 install 1", "1.0.0 enable 1"]
@@ -223,7 +218,7 @@ def test_a_command_that_ended_while_no_agent_lived_is_known(machine: Machine) ->
     machine.guest.kill_service("agent")
     eventually(lambda: not [one for one in machine.guest.processes() if "worker" in one.argv])
 
-    open_gate(machine)
+    machine.open_gate()
     eventually(lambda: machine.guest.exists("/var/lib/vmext/commands/one/exit"))
     machine.guest.run(["mv", "/etc/vmext/held.json", agent_machine.CONFIG])
 
@@ -231,31 +226,32 @@ def test_a_command_that_ended_while_no_agent_lived_is_known(machine: Machine) ->
     assert machine.order() == ["1.0.0 install 1"]
 
 
-def test_a_machine_that_restarts_in_a_command_runs_it_again_three_times_at_most(machine: Machine) -> None:
-    machine.does("install", "sleep 1000")
+def reboot(machine: Machine) -> None:
+    machine.guest.reboot()
+
+
+def kill_shell(machine: Machine) -> None:
+    for process in machine.guest.processes():
+        if "vmext-command" in process.argv:
+            os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "script", "reason"),
+    [(reboot, "sleep 1000", "InterruptedByReboot"), (kill_shell, "exec sleep 1000", "Interrupted")],
+)
+def test_a_command_that_is_interrupted_is_begun_three_times_at_most(
+    machine: Machine, interrupt: Callable[[Machine], None], script: str, reason: str
+) -> None:
+    machine.does("install", script)
     machine.want()
 
     for count in range(1, 4):
         eventually(partial(lambda times: machine.order() == ["1.0.0 install 1"] * times, count))
-        machine.guest.reboot()
+        interrupt(machine)
     status = machine.ends("Failed")
 
-    assert status["reason"] == "InterruptedByReboot"
-    assert machine.order() == ["1.0.0 install 1"] * 3
-
-
-def test_a_command_that_is_killed_with_its_shell_is_begun_three_times_at_most(machine: Machine) -> None:
-    machine.does("install", "exec sleep 1000")
-    machine.want()
-
-    for count in range(1, 4):
-        eventually(partial(lambda times: machine.order() == ["1.0.0 install 1"] * times, count))
-        for process in machine.guest.processes():
-            if "vmext-command" in process.argv:
-                os.kill(process.pid, signal.SIGKILL)
-    status = machine.ends("Failed")
-
-    assert status["reason"] == "Interrupted"
+    assert status["reason"] == reason
     assert machine.order() == ["1.0.0 install 1"] * 3
 
 

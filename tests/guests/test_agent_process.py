@@ -15,9 +15,8 @@ from development import credentials
 from development.api import Api
 from development.house import agent_service
 from guests import agent_machine
-from guests.agent_machine import CONFIG, HANDLER, TOKEN_FILE, Machine, eventually
+from guests.agent_machine import CONFIG, GATE, HANDLER, TOKEN_FILE, Machine, eventually
 
-GATE = "while [ ! -e /var/gate ]; do sleep 0.02; done\n"
 STATUS = f"/var/lib/waagent/{HANDLER}-1.0.0/status/1.status"
 
 
@@ -96,7 +95,7 @@ def test_a_result_arrives_after_the_api_server_was_away(
 
     own_cluster.stop_api_server()
     try:
-        machine.guest.write("/var/gate", b"")
+        machine.open_gate()
         eventually(lambda: machine.guest.exists(STATUS))
         eventually(lambda: "can't be reported" in machine.log())
     finally:

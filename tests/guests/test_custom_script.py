@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from guests.custom_script_machine import Machine, group_is_gone, wait_until
+from guests.custom_script_machine import Machine, group_is_gone
+from support.waiting import eventually
 
 
 @pytest.fixture
@@ -106,14 +107,14 @@ def test_without_a_number_from_the_agent_the_highest_settings_count(machine: Mac
 def test_the_status_says_transitioning_while_the_script_runs(machine: Machine) -> None:
     machine.write_settings(1, {"commandToExecute": "echo begun; sleep 600"})
     with machine.enabling(1):
-        wait_until(lambda: begun(machine, 1), "the script to begin")
+        eventually(lambda: begun(machine, 1), "the script to begin")
         assert machine.status(1)["status"] == "transitioning"
 
 
 def test_a_second_enable_of_a_running_number_leaves_it_alone(machine: Machine) -> None:
     machine.write_settings(1, {"commandToExecute": "echo begun; sleep 600"})
     with machine.enabling(1):
-        wait_until(lambda: begun(machine, 1), "the script to begin")
+        eventually(lambda: begun(machine, 1), "the script to begin")
         assert machine.run("enable", 1) == 0
         assert machine.status(1)["status"] == "transitioning"
 
@@ -121,7 +122,7 @@ def test_a_second_enable_of_a_running_number_leaves_it_alone(machine: Machine) -
 def test_a_run_that_was_killed_is_not_repeated_and_not_left_transitioning(machine: Machine, tmp_path: Path) -> None:
     machine.write_settings(1, {"commandToExecute": f"echo ran >> {tmp_path}/trace; echo begun; sleep 600"})
     with machine.enabling(1) as process:
-        wait_until(lambda: begun(machine, 1), "the script to begin")
+        eventually(lambda: begun(machine, 1), "the script to begin")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     outcome = machine.enable(1)
@@ -134,7 +135,7 @@ def test_a_run_that_was_killed_is_not_repeated_and_not_left_transitioning(machin
 def test_sigterm_ends_the_script_and_the_status_says_cancelled(machine: Machine, to_group: bool) -> None:
     machine.write_settings(1, {"commandToExecute": "(trap '' HUP; sleep 600) & echo begun; sleep 600"})
     with machine.enabling(1, prefix="exec ") as process:
-        wait_until(lambda: begun(machine, 1), "the script to begin")
+        eventually(lambda: begun(machine, 1), "the script to begin")
         (os.killpg if to_group else os.kill)(process.pid, signal.SIGTERM)
         assert process.wait(20) == 143
         assert group_is_gone(process.pid)
@@ -147,16 +148,16 @@ def test_sigterm_ends_the_script_and_the_status_says_cancelled(machine: Machine,
 def test_sigterm_that_takes_the_shell_above_first_is_still_answered(machine: Machine) -> None:
     machine.write_settings(1, {"commandToExecute": "echo begun; sleep 600"})
     with machine.enabling(1) as process:
-        wait_until(lambda: begun(machine, 1), "the script to begin")
+        eventually(lambda: begun(machine, 1), "the script to begin")
         os.killpg(process.pid, signal.SIGTERM)
-        wait_until(lambda: machine.status(1)["status"] == "error", "the status")
-        wait_until(lambda: group_is_gone(process.pid), "the handler and its script to end")
+        eventually(lambda: machine.status(1)["status"] == "error", "the status")
+        eventually(lambda: group_is_gone(process.pid), "the handler and its script to end")
 
 
 def test_a_script_that_ignores_sigterm_is_killed(machine: Machine) -> None:
     machine.write_settings(1, {"commandToExecute": "trap '' TERM; echo begun; while :; do sleep 600; done"})
     with machine.enabling(1, prefix="exec ") as process:
-        wait_until(lambda: begun(machine, 1), "the script to begin")
+        eventually(lambda: begun(machine, 1), "the script to begin")
         os.killpg(process.pid, signal.SIGTERM)
         assert process.wait(25) == 143
         assert group_is_gone(process.pid)
@@ -173,7 +174,7 @@ def test_a_daemon_is_not_waited_for_and_goes_on_printing(machine: Machine) -> No
     try:
         saved = machine.download_folder(1) / "stdout"
         already = saved.read_text().count("tick")
-        wait_until(lambda: saved.read_text().count("tick") >= already + 5, "what the daemon prints to be saved")
+        eventually(lambda: saved.read_text().count("tick") >= already + 5, "what the daemon prints to be saved")
         assert time.monotonic() - began < 5, "saved as it is printed"
     finally:
         os.kill(daemon, signal.SIGKILL)
@@ -185,9 +186,9 @@ def test_a_daemon_that_prints_without_end_fills_no_disk_and_is_not_stopped(machi
     try:
         saved = machine.download_folder(1) / "stdout"
         limit = 10 << 20
-        wait_until(lambda: saved.stat().st_size >= limit, "the file to be full")
+        eventually(lambda: saved.stat().st_size >= limit, "the file to be full")
         printed = written_bytes(daemon)
-        wait_until(lambda: written_bytes(daemon) > printed + limit, "the daemon to go on")
+        eventually(lambda: written_bytes(daemon) > printed + limit, "the daemon to go on")
         assert saved.stat().st_size <= limit + 200
     finally:
         os.kill(daemon, signal.SIGKILL)

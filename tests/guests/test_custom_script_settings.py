@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from guests.custom_script_machine import Certificate, Machine, wait_until
+from guests.custom_script_machine import Certificate, Machine
+from support.waiting import eventually
 
 CANARY = "canary-6c1f0e"
 
@@ -88,7 +89,7 @@ def test_nothing_protected_is_seen_by_other_users_or_written_down(machine: Machi
     deliver(machine, certificate, {}, {"commandToExecute": f"token={CANARY}; echo begun; sleep 600"})
     with machine.enabling(1, prefix="exec ") as process:
         saved = machine.download_folder(1) / "stdout"
-        wait_until(lambda: saved.exists() and "begun" in saved.read_text(), "the script to begin")
+        eventually(lambda: saved.exists() and "begun" in saved.read_text(), "the script to begin")
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             assert CANARY.encode() not in read_if_there(path)
         for pid in group_of(process.pid):

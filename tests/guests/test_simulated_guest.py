@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import simulated_guest
-from guests.simulated import HACK, booted_again, eventually, running_or_skip
+from guests.simulated import booted_again, eventually, running_or_skip
 from simulated_guest import Guest, GuestError, Service
+from support import scripts
+from support.scripts import HACK
 
 
 @pytest.fixture(name="form", params=["full", "small"])
@@ -98,7 +100,7 @@ def test_the_hosts_own_agent_is_not_seen(form: str, tmp_path: Path) -> None:
     look = [simulated_guest.python(), "-B", "-c", LOOK_FOR_THE_AGENT.format(small=form == "small")]
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", HOST_WITH_AN_AGENT, "sh", *look],
-        env=os.environ | {"PYTHONPATH": str(HACK), "TMPDIR": str(tmp_path)},
+        env=scripts.ENVIRONMENT | {"TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=60,

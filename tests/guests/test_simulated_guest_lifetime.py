@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import simulated_guest
-from guests.simulated import HACK, eventually, running_or_skip
+from guests.simulated import eventually, running_or_skip
 from simulated_guest import GuestError, Service
+from support import scripts
 
 NOBODY = 65534
 
@@ -39,12 +40,12 @@ def _form(request: pytest.FixtureRequest) -> str:
 
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
-sys.path.insert(0, {hack!r})
 import simulated_guest
+folder, form = Path(sys.argv[1]), sys.argv[2]
 sleep = simulated_guest.Service("sleep", ["sleep", "1000"])
-with simulated_guest.running("web-1", folder=Path({folder!r}), services=[sleep], small={small}) as guest:
+with simulated_guest.running("web-1", folder=folder, services=[sleep], small=form == "small") as guest:
     print(*[process.pid for process in guest.processes()], guest._status()["supervisor"], flush=True)
     sys.stdin.read()
 """
@@ -55,10 +56,9 @@ def test_nothing_is_left_of_a_guest_whose_starter_was_killed(tmp_path: Path, for
     with running_or_skip("probe", tmp_path, small=form == "small"):
         pass
     before = mounts()
-    code = HOLD.format(hack=str(HACK), folder=str(tmp_path), small=form == "small")
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as starter:
-        assert starter.stdout is not None
-        pids = [int(number) for number in starter.stdout.readline().split()]
+    starter, said = scripts.start(HOLD, str(tmp_path), form)
+    with starter:
+        pids = [int(number) for number in said.split()]
         alive = {pid: started(pid) for pid in pids}
         assert len(alive) == 3
         assert all(alive.values())
@@ -102,8 +102,7 @@ def test_a_service_that_fails_at_the_start_leaves_no_guest(tmp_path: Path, form:
 
 def command_line(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "simulated_guest", "--folder", str(folder), *arguments]
-    environment = os.environ | {"PYTHONPATH": str(HACK)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=scripts.ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_guest_of_the_command_line_lives_until_it_is_stopped(tmp_path: Path, form: str) -> None:
@@ -152,7 +151,7 @@ def test_an_ordinary_user_gets_the_smaller_form() -> None:
     try:
         os.chown(folder, NOBODY, NOBODY)
         done = subprocess.run(
-            [simulated_guest.python(), "-B", "-c", AS_ORDINARY_USER.format(hack=str(HACK), folder=str(folder))],
+            [simulated_guest.python(), "-B", "-c", AS_ORDINARY_USER.format(hack=str(scripts.HACK), folder=str(folder))],
             user=NOBODY,
             group=NOBODY,
             extra_groups=[],
@@ -173,7 +172,7 @@ def test_an_ordinary_user_gets_the_smaller_form() -> None:
 def test_a_machine_that_can_not_make_a_guest_says_what_was_tried(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can set up a process that may make no namespaces")
-    code = AS_ORDINARY_USER.format(hack=str(HACK), folder=str(tmp_path))
+    code = AS_ORDINARY_USER.format(hack=str(scripts.HACK), folder=str(tmp_path))
     without = [
         "unshare",
         "--user",

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,9 +22,9 @@ from control_plane import process
 from control_plane.background import FOLDER, Named
 from control_plane.binaries import SERVERS
 from control_plane.instance import record
+from support import scripts
+from support.waiting import eventually
 
-HACK = Path(control_plane.__file__).resolve().parents[1]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(HACK)}
 #: Runs a control plane until its input ends.
 STARTER = """
 import sys
@@ -66,13 +66,6 @@ def one(
     folder = tmp_path_factory.mktemp("control-plane") / ("long-" * 20) / "one"
     with control_plane.running(folder, binaries, audit=True) as running:
         yield running
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
 
 
 def ask(cluster: control_plane.Cluster, token: str | None, path: str, body: Mapping[str, object] | None = None) -> int:
@@ -168,7 +161,7 @@ def test_a_service_accounts_token_authenticates_and_may_do_only_what_roles_allow
     one.kubectl("create", "rolebinding", "reads", "-n", "accounts", "--role=reads", "--serviceaccount=accounts:reader")
     token = one.kubectl("create", "token", "reader", "-n", "accounts").strip()
     allowed, denied = "/api/v1/namespaces/accounts/configmaps", "/api/v1/namespaces/accounts/secrets"
-    wait_until(lambda: ask(one, token, allowed) == 200)
+    eventually(lambda: ask(one, token, allowed) == 200)
     assert ask(one, token, denied) == 403
     assert ask(one, token, "/api/v1/namespaces/default/configmaps") == 403
     assert ask(one, token, allowed, {"metadata": {"name": "x"}}) == 403
@@ -186,7 +179,7 @@ def test_an_admission_policy_denies_with_its_message(one: control_plane.ControlP
             return "not in red" in str(error)
         return False
 
-    wait_until(is_denied)
+    eventually(is_denied)
     one.kubectl("create", "configmap", "green")
 
 
@@ -214,20 +207,14 @@ def test_the_audit_log_tells_who_wrote_what_and_no_content(one: control_plane.Co
 
 def test_killing_the_one_who_runs_it_leaves_no_process(binaries: control_plane.Binaries, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
-    with subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    ) as starter:
-        assert starter.stdout is not None
-        assert starter.stdout.readline() == "ready\n"
+    starter, said = scripts.start(STARTER, str(folder))
+    with starter:
+        assert said == "ready"
         started = identities(folder)
         assert sorted(started) == sorted(SERVERS)
         assert all(who.is_alive() for who in started.values())
         starter.kill()
-    wait_until(lambda: not any(who.is_alive() for who in started.values()))
+    eventually(lambda: not any(who.is_alive() for who in started.values()))
 
 
 def test_a_program_that_fails_at_its_start_is_quoted_and_the_others_are_ended(
@@ -284,7 +271,9 @@ class Background:
         self.named = Named(f"test-{os.getpid()}", FOLDER)
 
     def run(self, *arguments: str) -> str:
-        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=True, env=ENVIRONMENT)
+        done = subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, check=True, env=scripts.ENVIRONMENT
+        )
         return done.stdout
 
     def command(self, command: str, *arguments: str) -> list[str]:
@@ -329,8 +318,8 @@ def test_one_in_the_background_goes_on_by_itself_and_is_started_once(
 
 
 def test_what_an_interrupted_start_leaves_is_ended_by_the_next_command(background: Background) -> None:
-    with subprocess.Popen(background.command("start"), env=ENVIRONMENT, stdout=subprocess.DEVNULL) as starting:
-        wait_until(record(background.named.folder, "kube-apiserver").exists)
+    with subprocess.Popen(background.command("start"), env=scripts.ENVIRONMENT, stdout=subprocess.DEVNULL) as starting:
+        eventually(record(background.named.folder, "kube-apiserver").exists)
         starting.kill()
     left = background.named.processes()
     assert sorted(left) == ["etcd", "kube-apiserver"]
@@ -340,8 +329,8 @@ def test_what_an_interrupted_start_leaves_is_ended_by_the_next_command(backgroun
 
 
 def test_a_start_that_is_interrupted_at_the_terminal_leaves_nothing(background: Background) -> None:
-    with subprocess.Popen(background.command("start"), env=ENVIRONMENT, stdout=subprocess.DEVNULL) as starting:
-        wait_until(record(background.named.folder, "kube-apiserver").exists)
+    with subprocess.Popen(background.command("start"), env=scripts.ENVIRONMENT, stdout=subprocess.DEVNULL) as starting:
+        eventually(record(background.named.folder, "kube-apiserver").exists)
         starting.send_signal(2)
         assert starting.wait(30) == 130
     assert not background.named.processes()

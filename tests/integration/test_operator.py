@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from development import house
 from development.api import Api, Object, condition
 from development.house import extension
 from development.operator_process import Operator
+from support.waiting import eventually
 
 SHA = "ab" * 32
 
@@ -310,10 +310,7 @@ def test_an_operator_that_starts_before_its_kinds_are_installed_waits_for_them(t
         closing.callback(operator.stop)
         api = Api(bare.kubeconfig)
         closing.callback(api.close)
-        deadline = time.monotonic() + 30
-        while "install the CRDs" not in operator.log.read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        eventually(lambda: "install the CRDs" in operator.log.read_text())
         house.install_crds(bare)
         api.apply(image("Late", "1.0.0"))
         machine(api)

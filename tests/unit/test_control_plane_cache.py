@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -14,8 +12,8 @@ import pytest
 from control_plane import cache
 from control_plane.binaries import PROGRAMS
 from control_plane.errors import SourceError
+from support import scripts
 
-HACK = Path(cache.__file__).resolve().parents[1]
 #: Fills an entry halfway, says so, and waits for its end.
 HALFWAY = """
 import sys, time
@@ -42,15 +40,8 @@ def fill(entry: Path, content: str = "x") -> None:
 
 
 def start_filling(entry: Path) -> subprocess.Popen[str]:
-    filler = subprocess.Popen(
-        [sys.executable, "-c", HALFWAY, str(entry)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(HACK)},
-    )
-    assert filler.stdout is not None
-    assert filler.stdout.readline() == "filling\n"
+    filler, said = scripts.start(HALFWAY, str(entry))
+    assert said == "filling"
     return filler
 
 

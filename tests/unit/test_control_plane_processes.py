@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,8 +16,8 @@ from control_plane import process
 from control_plane.background import Named, known
 from control_plane.errors import ControlPlaneError
 from control_plane.instance import record
+from support import scripts, waiting
 
-HACK = Path(process.__file__).resolve().parents[1]
 SLEEP = ["sleep", "600"]
 #: Starts a program as told, says that it has, and waits for its end.
 STARTER = """
@@ -34,32 +31,21 @@ sys.stdin.read()
 """
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.01)
+eventually = partial(waiting.eventually, timeout_s=20.0)
 
 
 def wait_recorded(file: Path) -> process.Identity:
-    wait_until(file.exists)
+    eventually(file.exists)
     found = process.recorded(file)
     assert found is not None
     return found
 
 
 def kill_a_starter(tmp_path: Path, how: str) -> process.Identity:
-    with subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(tmp_path), how],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(HACK)},
-    ) as starter:
-        assert starter.stdout is not None
-        pid = int(starter.stdout.readline())
+    starter, pid = scripts.start(STARTER, str(tmp_path), how)
+    with starter:
         started = wait_recorded(tmp_path / "record")
-        assert started.pid == pid
+        assert started.pid == int(pid)
         assert started.is_alive()
         starter.kill()
     return started
@@ -67,7 +53,7 @@ def kill_a_starter(tmp_path: Path, how: str) -> process.Identity:
 
 def test_a_program_ends_with_the_one_who_started_it_even_when_that_one_is_killed(tmp_path: Path) -> None:
     started = kill_a_starter(tmp_path, "tied")
-    wait_until(lambda: not started.is_alive())
+    eventually(lambda: not started.is_alive())
 
 
 def test_a_program_that_shall_outlive_does_and_can_be_ended_by_its_record(tmp_path: Path) -> None:
@@ -82,7 +68,7 @@ def test_a_program_that_ignores_a_request_to_end_is_killed(tmp_path: Path) -> No
     ready = tmp_path / "ready"
     ignoring = f"trap '' TERM; touch {ready}; while :; do sleep 1; done"
     started = process.start(["sh", "-c", ignoring], log=tmp_path / "log", record=tmp_path / "record")
-    wait_until(ready.exists)
+    eventually(ready.exists)
     process.end(wait_recorded(tmp_path / "record"), patience_s=0.1)
     assert started.wait() == -signal.SIGKILL
 
@@ -101,10 +87,11 @@ def test_a_record_that_cannot_be_read_names_nobody(tmp_path: Path, content: str)
 
 
 def test_a_stranger_who_has_got_the_number_is_left_alone(tmp_path: Path) -> None:
-    named = Named("test", tmp_path)
-    named.folder.mkdir()
-    with subprocess.Popen(SLEEP) as stranger:
-        himself = process.identify(stranger.pid)
+    parent = tmp_path / "control-planes"
+    named = Named("test", parent)
+    named.folder.mkdir(parents=True)
+    with process.start(SLEEP, log=tmp_path / "log", record=tmp_path / "record") as stranger:
+        himself = wait_recorded(tmp_path / "record")
         for taken in (
             dataclasses.replace(himself, started=himself.started - 1),
             dataclasses.replace(himself, boot="another boot of the machine"),
@@ -120,7 +107,7 @@ def test_a_stranger_who_has_got_the_number_is_left_alone(tmp_path: Path) -> None
         record(named.folder, "etcd").write_text(json.dumps(dataclasses.asdict(himself)))
         assert list(named.processes()) == ["etcd"]
         assert not named.is_running()
-        assert known(tmp_path) == [named]
+        assert known(parent) == [named]
         assert named.stop() is True
         assert stranger.wait() == -signal.SIGTERM
     assert not named.folder.exists()

@@ -51,6 +51,7 @@ class Reconciler:
             ClusterError: a write failed; the machine is to be looked at again. All that was written stands.
         """
         loaded = scope.load(self._store, key)
+        self._stages.keep(key, loaded.uids)
         if loaded.machine is None:
             return await self._without_machine(loaded)
         machine = loaded.machine
@@ -154,7 +155,6 @@ class Reconciler:
                 virtual_machine_extension.PLURAL, extension.meta, virtual_machine_extension.FINALIZER
             ):
                 await self._writer.tell(event)
-            self._stages.forget(extension.meta.uid)
             released.append(extension)
         return released
 
@@ -198,7 +198,7 @@ class Reconciler:
 
     async def _project_one(self, situation: projection.Situation) -> tuple[projection.Projected, float | None]:
         extension = situation.extension
-        age = self._stages.age(extension.meta.uid, situation.stage)
+        age = self._stages.age(extension.vm_key, extension.meta.uid, situation.stage)
         projected = projection.project_extension(situation, stage_age_s=age, now=self._clock.text())
         patch = merge_patch.difference(extension.status, projected.status)
         if not patch:
@@ -217,13 +217,13 @@ class Reconciler:
         """Write the machine's status, at most once a second."""
         status = projection.project_machine(machine, loaded.report, projected, self._clock.text())
         patch = merge_patch.difference(machine.status, status)
-        age = self._stages.age(machine.meta.uid, "differs" if patch else "same")
+        age = self._stages.age(loaded.key, machine.meta.uid, "differs" if patch else "same")
         if not patch:
             return None
         if age < WORTH_WRITING_AFTER_S:
             return WORTH_WRITING_AFTER_S - age
         await self._writer.patch_status(virtual_machine.PLURAL, machine.meta, patch)
-        self._stages.age(machine.meta.uid, "same")
+        self._stages.age(loaded.key, machine.meta.uid, "same")
         return None
 
     def _deadlines(self, loaded: scope.Scope, released: Sequence[VirtualMachineExtension]) -> Sequence[float]:

@@ -24,6 +24,12 @@ class Scope:
     catalog: Mapping[str, Sequence[ExtensionImage]]
 
     @property
+    def uids(self) -> set[str]:
+        """Return the UIDs of the machine and of its extensions."""
+        found = {extension.meta.uid for extension in self.extensions}
+        return found if self.machine is None else {*found, self.machine.meta.uid}
+
+    @property
     def report(self) -> Report | None:
         """Return what the machine reported, None where it never did."""
         return self.goal_state.report if self.goal_state is not None else None
