@@ -68,5 +68,5 @@ $(VENV)/ready: requirements/dev.txt
 	@echo "Making the virtual environment from requirements/dev.txt ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vmext needs Python 3.11 or later; set PYTHON=")'
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
