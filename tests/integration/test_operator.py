@@ -12,7 +12,7 @@ import pytest
 
 import control_plane
 from development import house
-from development.api import Api, Object, condition
+from development.api import Api, ApiError, Object, condition
 from development.house import extension
 from development.operator_process import Operator
 from support.waiting import eventually
@@ -197,6 +197,20 @@ def test_settings_too_large_for_a_goal_are_stalled_and_recover(operator: Operato
     assert "at most 262144 are taken" in found["message"]
     declare(api, "one", type_, settings={"x": "y"})
     wait_entry(api, "one")
+
+
+@pytest.mark.parametrize("mib", [2, 4], ids=["more than etcd takes", "more than a request may hold"])
+def test_settings_too_large_for_the_api_server_are_refused_and_what_was_there_stays(
+    operator: Operator, api: Api, type_: str, mib: int
+) -> None:
+    machine(api)
+    declare(api, "one", type_, settings={"x": "y"})
+    before = wait_entry(api, "one")
+    with pytest.raises(ApiError, match=r"larger than|limit is"):
+        declare(api, "one", type_, settings={"x": "y" * (mib << 20)})
+    declare(api, "two", type_, tags={"applied": "afterwards"})
+    wait_reason(api, "two", "Stalled", "HandlerConflict")
+    assert wait_entry(api, "one") == before
 
 
 def test_a_second_declaration_for_a_handler_is_stalled_until_the_first_is_gone(
