@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -42,14 +43,15 @@ def sha256(content: bytes) -> str:
 
 
 def archive(name: str = MEMBER, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """Pack one member; the same bytes whenever it is called: gzip's header would name the second."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as opened:
+    with tarfile.open(fileobj=packed, mode="w") as opened:
         member = tarfile.TarInfo(name)
         member.type, member.linkname = kind, "/etc/shadow"
         content = b"#!/bin/sh\n" if kind == tarfile.REGTYPE else b""
         member.size = len(content)
         opened.addfile(member, io.BytesIO(content))
-    return packed.getvalue()
+    return gzip.compress(packed.getvalue(), mtime=0)
 
 
 @pytest.fixture
