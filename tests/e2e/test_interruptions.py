@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-import control_plane
 from demo import verdict
 from development.house import AGENT, House, extension
+from support.clusters import own
 from support.guests import skipping
 from support.waiting import eventually
 
@@ -31,15 +31,9 @@ def kill_worker(home: House, vm: str) -> None:
 
 
 def restart_api_server(home: House, _vm: str) -> None:
-    cluster = own(home)
+    cluster = own(home.cluster)
     cluster.stop_api_server()
     cluster.start_api_server()
-
-
-def own(home: House) -> control_plane.ControlPlane:
-    if not isinstance(home.cluster, control_plane.ControlPlane):
-        pytest.skip("the API server of an existing cluster is not stopped")
-    return home.cluster
 
 
 INTERRUPTIONS = [kill_operator, kill_agent, kill_worker, restart_api_server]
@@ -72,11 +66,11 @@ def test_the_result_of_a_script_that_ended_while_the_api_server_was_away_for_a_m
     name = f"script-{vm}"
     home.api.apply(extension(name, vm, settings={"commandToExecute": "sleep 3; echo ran >> /root/runs"}))
     eventually(lambda: any("sleep" in process.argv for process in home.guests[vm].processes()))
-    own(home).stop_api_server()
+    own(home.cluster).stop_api_server()
     back = threading.Event()
     back.wait(60)
     assert home.guests[vm].read("/root/runs") == b"ran\n"
-    own(home).start_api_server()
+    own(home.cluster).start_api_server()
     home.api.wait_ready(name, timeout_s=90)
     assert home.guests[vm].read("/root/runs") == b"ran\n"
 
