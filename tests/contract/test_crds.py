@@ -41,6 +41,9 @@ GOOD: dict[str, dict[str, Any]] = {
         "locations": ["westeurope"],
         "withdrawn": False,
         "defaults": {"enableTimeout": "90m"},
+        "multiConfig": True,
+        "installsPackages": False,
+        "limits": {"cpu": "1500m", "memory": "256Mi"},
     },
     "GoalState": {
         "vmUID": "u",
@@ -54,10 +57,17 @@ GOOD: dict[str, dict[str, Any]] = {
                 "sequenceNumber": 3,
                 "forceUpdateTag": "1",
                 "settings": "{}",
+                "protectedSettings": "e30=",
+                "thumbprint": "AB" * 20,
+                "dependsOn": ["other"],
+                "suppressFailures": True,
                 "timeoutSeconds": 60,
                 "handler": {
                     "name": "VMExt.CustomScript",
                     "version": "2.1.0",
+                    "multiConfig": True,
+                    "installsPackages": False,
+                    "limits": {"cpuMillicores": 1500, "memoryBytes": 1 << 28},
                     "package": {"urls": ["http://127.0.0.1/x.zip"], "sha256": SHA, "sizeBytes": 1},
                 },
             }
@@ -74,6 +84,12 @@ def good(kind: str, **spec: Any) -> dict[str, Any]:
         "metadata": {"name": NAMES.get(kind, "good")},
         "spec": copy.deepcopy(GOOD[kind]) | spec,
     }
+
+
+def entry(**fields: Any) -> dict[str, Any]:
+    """Return what of a GoalState's spec makes its one entry differ; None takes a field away."""
+    (whole,) = copy.deepcopy(GOOD["GoalState"]["extensions"])
+    return {"extensions": [{name: value for name, value in (whole | fields).items() if value is not None}]}
 
 
 def refusal(api: Api, obj: dict[str, Any]) -> str:
@@ -149,7 +165,14 @@ def test_what_a_declaration_leaves_out_has_the_documented_default(api: Api) -> N
             "spec.package.sizeBytes",
         ),
         ("VirtualMachineExtensionImage", {"defaults": {"enableTimeout": "1d"}}, "spec.defaults.enableTimeout"),
+        ("VirtualMachineExtensionImage", {"limits": {"cpu": "half"}}, "spec.limits.cpu"),
+        ("VirtualMachineExtensionImage", {"limits": {"memory": "1.5Gi"}}, "spec.limits.memory"),
+        ("VirtualMachineExtensionImage", {"multiConfig": "true"}, "multiConfig"),
         ("GoalState", {"lastSequenceNumber": -1}, "spec.lastSequenceNumber"),
+        ("GoalState", entry(thumbprint=None), "protectedSettings and thumbprint are of no use without each other"),
+        ("GoalState", entry(thumbprint="ab" * 20), "thumbprint"),
+        ("GoalState", entry(dependsOn=["other", "other"]), "dependsOn"),
+        ("GoalState", entry(suppressFailures="no"), "suppressFailures"),
     ],
 )
 def test_what_has_not_the_form_is_refused_by_the_name_of_its_field(
@@ -190,6 +213,7 @@ def test_a_name_too_long_for_a_machine_is_refused_with_the_limit(api: Api) -> No
             {"package": {"urls": ["http://x/y"], "sha256": SHA, "sizeBytes": 2}},
             "add a catalog entry with a higher version",
         ),
+        ("VirtualMachineExtensionImage", {"multiConfig": False}, "add a catalog entry with a higher version"),
         ("GoalState", {"lastSequenceNumber": 2}, "lastSequenceNumber can't fall"),
     ],
 )
@@ -227,6 +251,8 @@ def test_a_machines_answer_is_taken_whole_and_one_without_its_form_is_refused(ap
         "reason": "ExecutionFailed",
         "message": "m",
         "installedVersion": "2.1.0",
+        "failedVersion": "2.2.0",
+        "notes": ["cpu limit of 500m can't be applied"],
         "startTime": "2026-01-01T00:00:00Z",
         "endTime": "2026-01-01T00:00:01Z",
         "handlerStatus": {"status": "Ready", "code": 0, "message": "Plugin enabled"},

@@ -193,6 +193,79 @@ def test_who_takes_over_a_handler_waits_until_it_is_uninstalled() -> None:
     assert [(entry.name, entry.sequence_number) for entry in after.extensions] == [("b", 2)]
 
 
+def several(*versions: str) -> list[dict[str, Any]]:
+    return [objects.image(version, multiConfig=True) for version in versions]
+
+
+def test_a_handler_that_takes_several_extensions_has_the_version_of_the_first_for_all_of_them() -> None:
+    older = objects.extension("b", creationTimestamp="2026-01-01T00:00:00Z")
+    pinned = {"typeHandlerVersion": "2.1.0", "autoUpgradeMinorVersion": False}
+    younger = objects.extension("a", creationTimestamp="2026-01-01T00:00:05Z", spec={"enableAutomaticUpgrade": True})
+    other = objects.extension("c", creationTimestamp="2026-01-01T00:00:06Z", spec=pinned)
+
+    first = compiled(older, younger, images=several("2.1.0")).goal
+    assert [(entry.name, entry.handler.multi_config) for entry in first.extensions] == [("a", True), ("b", True)]
+
+    # The younger one follows the catalog, and the first one does not: they stay together.
+    later = compiled(older, younger, images=several("2.1.0", "2.2.0"), last=first).goal
+    assert {entry.handler.version for entry in later.extensions} == {"2.1.0"}
+    moved = compiled(older, younger, other, images=several("2.1.0", "2.2.0"), last=first)
+    assert {entry.handler.version for entry in moved.goal.extensions} == {"2.2.0"}
+    assert moved.held["uid-c"].reason is Reason.HANDLER_CONFLICT
+    assert "2.2.0" in moved.held["uid-c"].message
+
+
+def test_one_of_several_may_leave_while_the_others_stay() -> None:
+    first = compiled(objects.extension("a"), objects.extension("b"), images=several("2.1.0")).goal
+    leaving_ = objects.extension("a", deletionTimestamp="2026-01-01T00:09:00Z")
+    goal = compiled(leaving_, objects.extension("b"), images=several("2.1.0"), last=first).goal
+    assert [(entry.name, entry.state) for entry in goal.extensions] == [
+        ("a", EntryState.UNINSTALL),
+        ("b", EntryState.ENABLED),
+    ]
+
+
+def test_limits_and_what_needs_no_package_manager_come_from_the_catalog_also_later() -> None:
+    first = compiled(objects.extension()).goal
+    image = objects.image(limits={"cpu": "1500m", "memory": "1Gi"}, installsPackages=False)
+    (entry,) = compiled(objects.extension(), images=[image], last=first).goal.extensions
+    handler = entry.render()["handler"]
+    assert handler["limits"] == {"cpuMillicores": 1500, "memoryBytes": 2**30}
+    assert handler["installsPackages"] is False
+    assert entry.sequence_number == first.extensions[0].sequence_number
+    assert {"limits", "installsPackages", "multiConfig"}.isdisjoint(first.extensions[0].render()["handler"])
+
+
+def behind(goal: Goal, highest: int) -> Report:
+    status = {
+        "highestSequenceNumber": highest,
+        "extensions": {
+            entry.name: objects.answer(entry.render(), "Running", reason="SequenceBehind") for entry in goal.extensions
+        },
+    }
+    report = goal_state.parse(objects.goal_state("web-1", goal.render(), status)).report
+    assert report is not None
+    return report
+
+
+def test_a_machine_that_has_taken_higher_numbers_is_answered_with_one_above_them() -> None:
+    first = compiled(objects.extension("a"), objects.extension("b", spec={"type": "Other"})).goal
+    said = behind(first, 41)
+    second = compiled(objects.extension("a"), last=first, report=said).goal
+    assert [(entry.name, entry.sequence_number) for entry in second.extensions if entry.name == "a"] == [("a", 42)]
+    assert second.last_sequence_number == 42
+    # The report speaks of the old number still: nothing rises again for it.
+    assert compiled(objects.extension("a"), last=second, report=said).goal == second
+
+
+def test_a_removal_that_is_behind_is_answered_too() -> None:
+    first = compiled(objects.extension("a")).goal
+    leaving_ = objects.extension("a", deletionTimestamp="2026-01-01T00:09:00Z")
+    told = compiled(leaving_, last=first).goal
+    (entry,) = compiled(leaving_, last=told, report=behind(told, 7)).goal.extensions
+    assert (entry.state, entry.sequence_number) == (EntryState.UNINSTALL, 8)
+
+
 def leaving(deleted: bool) -> dict[str, Any]:
     return {"deletionTimestamp": "2026-01-01T00:09:00Z"} if deleted else {}
 

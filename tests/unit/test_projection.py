@@ -172,6 +172,28 @@ def test_a_failure_that_the_extension_could_not_report_has_the_contracts_code() 
     assert status["statuses"][0]["message"] == "no"
 
 
+def test_a_version_that_was_taken_back_shows_what_is_in_force() -> None:
+    message = "version 2.1.0 failed, 2.0.9 is back in force: exit 7"
+    answer = objects.answer(
+        ENTRY, "Failed", reason="InstallFailed", message=message, installedVersion="2.0.9", failedVersion="2.1.0"
+    )
+    status = projection.project_extension(situation(answer), stage_age_s=0, now=NOW).status
+    assert status["typeHandlerVersion"] == "2.0.9"
+    assert [one["message"] for one in status["conditions"] if one["type"] == "Stalled"] == [message]
+
+
+def test_what_people_should_know_besides_stands_in_the_condition() -> None:
+    answer = objects.answer(ENTRY, extensionStatus=SUCCESS, notes=["cpu limit of 500m can't be applied"])
+    ready, *_ = projection.project_extension(situation(answer), stage_age_s=0, now=NOW).conditions
+    assert (ready.status, ready.message) == ("True", "web-1 has it; cpu limit of 500m can't be applied")
+
+
+def test_what_the_machine_waits_for_is_the_reason() -> None:
+    answer = objects.answer(ENTRY, "Running", reason="WaitingForPackageManager", message="waiting for dpkg")
+    found = projection.project_extension(situation(answer), stage_age_s=0, now=NOW).conditions
+    assert {one.reason for one in found} == {"WaitingForPackageManager"}
+
+
 def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
     running = situation(objects.answer(ENTRY, "Running", operation="Enable"))
     first = projection.project_extension(running, stage_age_s=0, now="2026-01-01T00:00:00Z").status

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmext_operator.api import fields, meta
+from vmext_operator.api import fields, meta, quantity
 from vmext_operator.api.version import Version
 
 PLURAL = "virtualmachineextensionimages"
@@ -27,6 +27,21 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a handler's commands may use at most; None for as much as they like."""
+
+    cpu_millicores: int | None = None
+    memory_bytes: int | None = None
+
+    def render(self) -> dict[str, Any]:
+        """Return the limits as a GoalState has them."""
+        return fields.without_none({"cpuMillicores": self.cpu_millicores, "memoryBytes": self.memory_bytes})
+
+
+UNLIMITED = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class ExtensionImage:
     """One version of one extension as the catalog offers it."""
 
@@ -38,6 +53,9 @@ class ExtensionImage:
     locations: frozenset[str]
     withdrawn: bool
     enable_timeout_seconds: int | None
+    multi_config: bool = False
+    installs_packages: bool = True
+    limits: Limits = UNLIMITED
 
     @property
     def handler_name(self) -> str:
@@ -75,4 +93,15 @@ def parse(obj: Mapping[str, Any]) -> ExtensionImage:
         enable_timeout_seconds=None
         if timeout is None
         else max(1, fields.seconds(timeout, "spec.defaults.enableTimeout")),
+        multi_config=fields.optional(spec, "spec", "multiConfig", bool) is True,
+        installs_packages=fields.optional(spec, "spec", "installsPackages", bool) is not False,
+        limits=_limits(fields.optional(spec, "spec", "limits", dict) or {}),
+    )
+
+
+def _limits(obj: Mapping[str, Any]) -> Limits:
+    cpu, memory = (fields.optional(obj, "spec.limits", name, str) for name in ("cpu", "memory"))
+    return Limits(
+        cpu_millicores=None if cpu is None else quantity.millicores(cpu, "spec.limits.cpu"),
+        memory_bytes=None if memory is None else quantity.size(memory, "spec.limits.memory"),
     )

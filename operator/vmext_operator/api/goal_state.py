@@ -40,6 +40,22 @@ class Handler:
     name: str
     version: str
     package: extension_image.Package
+    multi_config: bool = False
+    installs_packages: bool = True
+    limits: extension_image.Limits = extension_image.UNLIMITED
+
+    def render(self) -> dict[str, Any]:
+        """Return the handler as the API has it; what is not said means the usual."""
+        return fields.without_none(
+            {
+                "name": self.name,
+                "version": self.version,
+                "package": self.package.render(),
+                "multiConfig": True if self.multi_config else None,
+                "installsPackages": None if self.installs_packages else False,
+                "limits": self.limits.render() or None,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +82,7 @@ class Entry:
                 "forceUpdateTag": self.force_update_tag,
                 "settings": self.settings,
                 "timeoutSeconds": self.timeout_seconds,
-                "handler": {
-                    "name": self.handler.name,
-                    "version": self.handler.version,
-                    "package": self.handler.package.render(),
-                },
+                "handler": self.handler.render(),
             }
         )
 
@@ -111,6 +123,8 @@ class Answer:
     reason: str | None
     message: str | None
     installed_version: str | None
+    failed_version: str | None
+    notes: tuple[str, ...]
     raw: Mapping[str, Any]
 
     def answers(self, entry: Entry) -> bool:
@@ -130,6 +144,7 @@ class Report:
     agent_version: str | None
     guest: Mapping[str, Any]
     answers: Mapping[str, Answer]
+    highest_sequence_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +194,17 @@ def _entry(obj: Mapping[str, Any], path: str) -> Entry:
             package=extension_image.parse_package(
                 fields.field(handler, f"{path}.handler", "package", dict), f"{path}.handler.package"
             ),
+            multi_config=fields.optional(handler, f"{path}.handler", "multiConfig", bool) is True,
+            installs_packages=fields.optional(handler, f"{path}.handler", "installsPackages", bool) is not False,
+            limits=_limits(fields.optional(handler, f"{path}.handler", "limits", dict) or {}, f"{path}.handler.limits"),
         ),
+    )
+
+
+def _limits(obj: Mapping[str, Any], path: str) -> extension_image.Limits:
+    return extension_image.Limits(
+        cpu_millicores=fields.optional(obj, path, "cpuMillicores", int),
+        memory_bytes=fields.optional(obj, path, "memoryBytes", int),
     )
 
 
@@ -195,6 +220,7 @@ def _report(status: Mapping[str, Any]) -> Report:
         agent_version=fields.optional(status, "status", "agentVersion", str),
         guest=fields.optional(status, "status", "guest", dict) or {},
         answers=answers,
+        highest_sequence_number=fields.optional(status, "status", "highestSequenceNumber", int) or 0,
     )
 
 
@@ -209,6 +235,8 @@ def _answer(raw: Mapping[str, Any], path: str) -> Answer:
         reason=fields.optional(raw, path, "reason", str),
         message=fields.optional(raw, path, "message", str),
         installed_version=fields.optional(raw, path, "installedVersion", str),
+        failed_version=fields.optional(raw, path, "failedVersion", str),
+        notes=tuple(str(note) for note in fields.optional(raw, path, "notes", list) or ()),
         raw=raw,
     )
 

@@ -1,20 +1,44 @@
-"""One handler, one declaration: which of several declarations for the same handler on a machine is in force."""
+"""One handler, one declaration: which of several declarations for the same handler on a machine is in force.
+
+A handler that takes several extensions has one version on a machine all the same: the first one's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from vmext_operator.api.goal_state import EntryState, Goal
+from vmext_operator.api.goal_state import EntryState, Goal, Handler
+from vmext_operator.api.version import Version
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
 from vmext_operator.core import verdict
 from vmext_operator.core.reasons import Reason
 
 
-def losers(extensions: Sequence[VirtualMachineExtension], last: Goal | None) -> Mapping[str, verdict.Held]:
-    """Return those, by UID, that must stay out of the goal because another one has their handler.
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Who must stay out of the goal, and who has another one's version of its handler; both by UID."""
 
-    The one in force wins, else the older, else the one with the lower UID. One that is being deleted is still in force
-    until it is gone; who waits for that is not stalled.
+    held: Mapping[str, verdict.Held]
+    follows: Mapping[str, Handler]
+
+
+def settle(
+    extensions: Sequence[VirtualMachineExtension],
+    last: Goal | None,
+    chosen: Callable[[VirtualMachineExtension], Handler | None],
+    admits: Callable[[VirtualMachineExtension, Version], bool],
+) -> Settled:
+    """Decide between those that have the same handler on a machine.
+
+    The one in force comes first, else the older, else the one with the lower UID. One that is being deleted is still in
+    force until it is gone; who waits for that is not stalled.
+
+    Args:
+        extensions: of one machine.
+        last: the goal in force.
+        chosen: the version that an extension would have by itself, None where there is none.
+        admits: whether an extension asks for that version among others.
     """
     in_force = set()
     if last is not None:
@@ -25,20 +49,32 @@ def losers(extensions: Sequence[VirtualMachineExtension], last: Goal | None) -> 
             by_handler.setdefault(extension.handler_key, []).append(extension)
 
     held: dict[str, verdict.Held] = {}
+    follows: dict[str, Handler] = {}
     for rivals in by_handler.values():
         first, *others = sorted(
             rivals, key=lambda extension: (extension.meta.uid not in in_force, *extension.meta.age_order)
         )
+        lead = chosen(first) if others else None
         for other in others:
-            name = first.meta.key.name
-            if first.meta.deleted is not None:
-                held[other.meta.uid] = verdict.waits(
-                    Reason.HANDLER_CONFLICT, f"waits until {name}, which has the same handler, is uninstalled"
-                )
+            if lead is None or not lead.multi_config:
+                held[other.meta.uid] = _loser(first, other)
+            elif admits(other, Version(lead.version)):
+                follows[other.meta.uid] = lead
             else:
                 held[other.meta.uid] = verdict.stalls(
                     Reason.HANDLER_CONFLICT,
-                    f"{name} has the handler {other.publisher}.{other.type} on {other.vm_name} already, and a machine "
-                    "has each handler once; delete one of the two",
+                    f"{first.meta.key.name} has {lead.name} {lead.version} on {other.vm_name}, and a machine has one "
+                    f"version of a handler; ask for a version that both can have",
                 )
-    return held
+    return Settled(held, follows)
+
+
+def _loser(first: VirtualMachineExtension, other: VirtualMachineExtension) -> verdict.Held:
+    name = first.meta.key.name
+    if first.meta.deleted is not None:
+        return verdict.waits(Reason.HANDLER_CONFLICT, f"waits until {name}, which has the same handler, is uninstalled")
+    return verdict.stalls(
+        Reason.HANDLER_CONFLICT,
+        f"{name} has the handler {other.publisher}.{other.type} on {other.vm_name} already, and a machine "
+        "has each handler once; delete one of the two",
+    )

@@ -67,25 +67,27 @@ def compile_goal(declared: Declared) -> Compiled:
     last = declared.last
     model_hash = _model_hash(declared.machine, declared.extensions)
     choose_anew = last is None or last.model_hash != model_hash
-    held = dict(conflict.losers(declared.extensions, last))
+    choices = _Choices(declared, choose_anew=choose_anew)
+    settled = conflict.settle(declared.extensions, last, choices.handler, choices.admits)
+    held = dict(settled.held)
     numbers = _Numbers(declared)
 
     entries: dict[str, Entry] = {}
     for entry in last.extensions if last is not None else ():
         kept = _left_over(entry, declared)
         if kept is not None:
-            entries[entry.name] = kept
+            entries[entry.name] = numbers.answer(kept)
+            numbers.keep(entries[entry.name])
 
     size = len(json.dumps([entry.render() for entry in entries.values()]))
     # The oldest first: whoever came last finds the goal full.
     for extension in sorted(declared.extensions, key=lambda extension: extension.meta.age_order):
         uid, name = extension.meta.uid, extension.meta.key.name
-        before = last.entry(name) if last is not None else None
-        if before is not None and before.uid != uid:
-            before = None
+        before = _before(extension, last)
         if extension.meta.deleted is not None:
             if before is not None:
-                entries[name] = _leaving(extension, before, declared.now)
+                entries[name] = numbers.answer(_leaving(extension, before, declared.now))
+                numbers.keep(entries[name])
             continue
         if uid in held:
             continue
@@ -96,7 +98,7 @@ def compile_goal(declared: Declared) -> Compiled:
                 "have the extension download what is large",
             )
             continue
-        chosen = _handler(extension, declared, before, choose_anew=choose_anew)
+        chosen = settled.follows.get(uid) or choices.of(extension)
         if isinstance(chosen, verdict.Held):
             held[uid] = chosen
             continue
@@ -116,9 +118,10 @@ def compile_goal(declared: Declared) -> Compiled:
     # What is held back now but in force already stays as it was: nothing is ever taken away for being held back.
     if last is not None:
         for extension in declared.extensions:
-            before = last.entry(extension.meta.key.name)
-            if extension.meta.uid in held and before is not None and before.uid == extension.meta.uid:
-                entries.setdefault(before.name, before)
+            before = _before(extension, last)
+            if extension.meta.uid in held and before is not None and before.name not in entries:
+                entries[before.name] = numbers.answer(before)
+                numbers.keep(entries[before.name])
 
     return Compiled(
         goal=Goal(
@@ -165,15 +168,54 @@ def _leaving(extension: VirtualMachineExtension, before: Entry, now: datetime) -
     return replace(before, state=state)
 
 
+def _before(extension: VirtualMachineExtension, last: Goal | None) -> Entry | None:
+    """Return an extension's entry in the last goal: not that of one of the same name that is gone."""
+    before = last.entry(extension.meta.key.name) if last is not None else None
+    return before if before is not None and before.uid == extension.meta.uid else None
+
+
+class _Choices:
+    """Which version each extension would have by itself; found once for each."""
+
+    def __init__(self, declared: Declared, *, choose_anew: bool) -> None:
+        self._declared = declared
+        self._choose_anew = choose_anew
+        self._found: dict[str, Handler | verdict.Held] = {}
+
+    def of(self, extension: VirtualMachineExtension) -> Handler | verdict.Held:
+        """Return the version, or why there is none."""
+        uid = extension.meta.uid
+        if uid not in self._found:
+            before = _before(extension, self._declared.last)
+            if extension.meta.deleted is not None and before is not None:
+                self._found[uid] = before.handler
+            else:
+                self._found[uid] = _handler(extension, self._declared, before, choose_anew=self._choose_anew)
+        return self._found[uid]
+
+    def handler(self, extension: VirtualMachineExtension) -> Handler | None:
+        """Return the version, or None where there is none."""
+        found = self.of(extension)
+        return found if isinstance(found, Handler) else None
+
+    def admits(self, extension: VirtualMachineExtension, version: Version) -> bool:
+        """Tell whether an extension asks for that version among others."""
+        return _request(extension, self._declared).admits(version)
+
+
+def _request(extension: VirtualMachineExtension, declared: Declared) -> version_choice.Request:
+    return version_choice.Request(
+        extension.type_handler_version, extension.auto_upgrade_minor_version, declared.machine.location
+    )
+
+
 def _handler(
     extension: VirtualMachineExtension, declared: Declared, before: Entry | None, *, choose_anew: bool
 ) -> Handler | verdict.Held:
     """Return the version that the machine should have of this extension, or why there is none."""
     offered = declared.catalog.get(extension.handler_key, ())
     in_force = before.handler if before is not None else None
-    request = version_choice.Request(
-        extension.type_handler_version, extension.auto_upgrade_minor_version, declared.machine.location
-    )
+    request = _request(extension, declared)
     stays = in_force is not None and not choose_anew and not extension.enable_automatic_upgrade
     # A request that could not be met when the model changed is still to be met: the version before it does not answer.
     if stays and in_force is not None and request.admits(Version(in_force.version)):
@@ -196,7 +238,10 @@ def _entry(
 ) -> Entry:
     """Return the entry of an extension that the machine should have."""
     runs_again = (
-        before is None or before.settings != extension.settings or before.force_update_tag != extension.force_update_tag
+        before is None
+        or before.settings != extension.settings
+        or before.force_update_tag != extension.force_update_tag
+        or numbers.is_behind(before)
     )
     timeout = extension.timeout_seconds
     if timeout is None:
@@ -229,9 +274,20 @@ class _Numbers:
         for extension in declared.extensions:
             number = extension.status.get("sequenceNumber")
             seen.append(number if isinstance(number, int) else 0)
+        self._report = declared.report
         if declared.report is not None:
+            seen.append(declared.report.highest_sequence_number)
             seen.extend(answer.sequence_number for answer in declared.report.answers.values())
         self.highest = max(seen)
+
+    def is_behind(self, entry: Entry) -> bool:
+        """Tell whether the machine refuses this very entry because it has taken a higher number already."""
+        answer = self._report.answers.get(entry.name) if self._report is not None else None
+        return answer is not None and answer.reason == Reason.SEQUENCE_BEHIND.value and answer.answers(entry)
+
+    def answer(self, entry: Entry) -> Entry:
+        """Return an entry with a higher number where the machine refuses the one that it has."""
+        return replace(entry, sequence_number=self.next()) if self.is_behind(entry) else entry
 
     def next(self) -> int:
         """Return the number that comes next; it is not taken until an entry keeps it."""

@@ -131,14 +131,16 @@ def _conditions(situation: Situation, stage_age_s: float) -> tuple[tuple[conditi
             return conditions.reconciling(Reason.AGENT_NEVER_REPORTED.value, message), None
         return conditions.reconciling(Reason.PENDING.value, f"{extension.vm_name} has not begun with it"), None
     if said.outcome is Outcome.SUCCEEDED:
-        return conditions.ready(Reason.SUCCEEDED.value, said.message or f"{extension.vm_name} has it"), None
+        message = "; ".join([said.message or f"{extension.vm_name} has it", *said.notes])
+        return conditions.ready(Reason.SUCCEEDED.value, message), None
     if said.outcome is Outcome.FAILED:
         message = said.message or "the machine gave no message"
         return conditions.stalled(said.reason or Reason.EXECUTION_FAILED.value, message), None
     if said.outcome is Outcome.REMOVED:
         return conditions.reconciling(Reason.PENDING.value, f"{extension.vm_name} no longer has it"), None
     progress = said.reason or PROGRESS.get(said.operation or "", Reason.PENDING.value)
-    return conditions.reconciling(progress, said.message or f"{progress} on {extension.vm_name}"), None
+    message = "; ".join([said.message or f"{progress} on {extension.vm_name}", *said.notes])
+    return conditions.reconciling(progress, message), None
 
 
 def _provisioning_state(situation: Situation, wanted: Sequence[conditions.Condition]) -> str:

@@ -19,6 +19,7 @@ class Reason(enum.Enum):
     INVALID_SETTINGS = "InvalidSettings"
     HANDLER_CONFLICT = "HandlerConflict"
     GOAL_STATE_FULL = "GoalStateFull"
+    SEQUENCE_BEHIND = "SequenceBehind"
     EXECUTION_FAILED = "ExecutionFailed"
     ORPHANED = "Orphaned"
     REMOVED = "Removed"

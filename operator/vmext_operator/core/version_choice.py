@@ -39,7 +39,7 @@ def choose(request: Request, offered: Sequence[ExtensionImage], in_force: Handle
             withdrawn it or lists it no longer: a machine is never taken back below what it runs because of that.
     """
     candidates = {
-        image.version: Handler(image.handler_name, image.version.text, image.package)
+        image.version: _handler(image.handler_name, image.version.text, image)
         for image in offered
         if not image.withdrawn and (not image.locations or request.location in image.locations)
     }
@@ -53,11 +53,15 @@ def choose(request: Request, offered: Sequence[ExtensionImage], in_force: Handle
 
 
 def current(handler: Handler, offered: Sequence[ExtensionImage]) -> Handler:
-    """Return the handler with its package as the catalog has it now: a version stays what it is, its zip may move."""
+    """Return the handler as the catalog has it now: a version stays what it is; its zip may move, its limits change."""
     for image in offered:
         if image.version == Version(handler.version) and image.package.sha256 == handler.package.sha256:
-            return Handler(handler.name, handler.version, image.package)
+            return _handler(handler.name, handler.version, image)
     return handler
+
+
+def _handler(name: str, version: str, image: ExtensionImage) -> Handler:
+    return Handler(name, version, image.package, image.multi_config, image.installs_packages, image.limits)
 
 
 def describe_lack(name: str, request: Request, offered: Sequence[ExtensionImage]) -> str:
