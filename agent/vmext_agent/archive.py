@@ -15,7 +15,7 @@ from vmext_agent import manifest
 from vmext_agent.errors import ManifestError, PackageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 MAX_ENTRIES = 20_000
 MAX_BYTES = 1 << 30
@@ -26,15 +26,17 @@ _CHUNK = 1 << 18
 _ENCRYPTED = 1
 
 
-def unpack(zip_path: str, folder: str) -> None:
+def unpack(zip_path: str, folder: str, check_room: Callable[[int, int], None]) -> None:
     """Unpack a zip into a folder, and put its manifest at the folder's root. Raises PackageError, OSError.
 
-    Every file gets u+x: zips carry no useful modes (contract, 14.2).
+    Every file gets u+x: zips carry no useful modes (contract, 14.2). `check_room` is asked, before anything is
+    written, with the bytes and the number of files that the zip says it has; it raises OSError.
     """
     try:
         with zipfile.ZipFile(zip_path) as archive:
             entries = archive.infolist()
             _check(entries)
+            check_room(sum(entry.file_size for entry in entries), len(entries))
             written = 0
             for entry in entries:
                 written = _extract(archive, entry, folder, written)

@@ -1,23 +1,30 @@
 """Commands of handlers: each under a small shell that outlives the agent and puts the exit status on disk.
 
 A command has ended when its exit status is on disk. Each has a folder; in it ``step.json`` (what it is, and how often
-it was tried), ``start`` (pid, start time and boot, created by the shell exclusively: of two agents' shells one runs),
-``exit`` (the exit status; the file and its folder are synced before the shell ends), ``stdout`` and ``stderr``.
+it was tried), ``lock`` (held by the shell for as long as it lives, and not by the command), ``start`` (pid, start time
+and boot, created by the shell exclusively: of two agents' shells one runs), ``session`` (pid and start time of the
+command's own session), ``exit`` (the exit status; the file and its folder are synced before the shell ends), ``stdout``
+and ``stderr``.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from vmext_agent import clock, files, process
+from vmext_agent.cgroups import NOWHERE
 from vmext_agent.errors import CommandLostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from vmext_agent.cgroups import Placement
 
 #: Exit code of the shell that could not leave its start record.
 _NO_ROOM = 75
@@ -26,19 +33,37 @@ _NO_ROOM = 75
 # is written before it runs. "exit.new" is there already, with room for a number: a full disk can't lose the status.
 _SHIM = r"""
 umask 022
-dir=$1 cwd=$2 command=$3 pid=$$
+dir=$1 cwd=$2 command=$3 boot=$4 procs=$5 scope=$6 pid=$$
 cd "$dir" || exit 75
 read -r line < /proc/$$/stat
-read -r boot < /proc/sys/kernel/random/boot_id
 set -- ${line##*) }
 shift 19
 set -C
 { printf '%s %s %s\n' "$pid" "$1" "$boot" > start; } 2>/dev/null || { [ -s start ] && exit 0; exit 75; }
 set +C
-(cd "$cwd" && exec setsid sh -c "$command")
-printf '%-3s' $? 1<> exit.new
+run() {
+    exec 9>&-
+    read -r line < /proc/self/stat
+    set -- ${line##*) }
+    shift 19
+    { printf '%s %s\n' "${line%% *}" "$1" > session; } 2>/dev/null
+    [ -z "$procs" ] || { echo 0 > "$procs"; } 2>/dev/null
+    cd "$cwd" || exit 126
+    [ -z "$in_scope" ] || exec systemd-run $scope \
+        sh -c ': > "$1" && exec setsid sh -c "$2"' vmext-scope "$dir/entered" "$command"
+    exec setsid sh -c "$command"
+}
+in_scope=$scope
+(run)
+code=$?
+# systemd that could not make the scope ran nothing: then it is run without.
+[ -z "$scope" ] || [ -e entered ] || { in_scope=; (run); code=$?; }
+printf '%-3s' $code 1<> exit.new
 sync exit.new && mv exit.new exit && sync .
 """
+_LOCK_FD = 9
+#: How long a shell that holds its lock may take to its start record.
+_STARTS_WITHIN_S = 2.0
 
 
 class Order(NamedTuple):
@@ -50,6 +75,8 @@ class Order(NamedTuple):
     timeout_s: float
     #: What it is for, as JSON: handed back with the result, whoever collects it.
     purpose: Mapping[str, object]
+    #: The control group that it runs in.
+    placement: Placement = NOWHERE
 
 
 class Found(NamedTuple):
@@ -100,7 +127,7 @@ class Running:
         code = _exit_code(self.folder)
         self._close()
         if code is None:
-            raise CommandLostError("its process is gone and left no exit status; something killed it")
+            raise _lost(self.folder)
         return code
 
     def _is_alive(self) -> bool:
@@ -114,12 +141,7 @@ class Running:
                 raise OSError(errno.ENOSPC, "no room for the start record", self.folder)
             # It may be another agent's shell that runs, and this one have stood back.
             return self._follow_start()
-        return process.start_time(self.pid) is not None and self._is_same()
-
-    def _is_same(self) -> bool:
-        """Tell whether the process is still the one that wrote the start record."""
-        start = read_start(self.folder)
-        return start is not None and start[:2] == (self.pid, process.start_time(self.pid))
+        return is_locked(self.folder)
 
     def _follow_start(self) -> bool:
         start = read_start(self.folder)
@@ -158,19 +180,27 @@ def start(folder: str, order: Order, attempt: int, boot: str) -> Running:
     files.write(f"{folder}/exit.new", b"   ", 0o600, durable=False)
     running = Running(folder, order.purpose, order.line, deadline)
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    running.pid = running.child = os.posix_spawn(
-        "/bin/sh",
-        ["sh", "-c", _SHIM, "vmext-command", folder, order.folder, order.line],
-        dict(order.environment),
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, f"{folder}/stdout", append, 0o600),
-            (os.POSIX_SPAWN_OPEN, 2, f"{folder}/stderr", append, 0o600),
-        ],
-        setsid=True,
-        setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP],
-    )
+    where = order.placement
+    lock = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        running.pid = running.child = os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", _SHIM, "vmext-command", folder, order.folder, order.line, boot, where.procs, where.scope],
+            dict(order.environment),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, f"{folder}/stdout", append, 0o600),
+                (os.POSIX_SPAWN_OPEN, 2, f"{folder}/stderr", append, 0o600),
+                (os.POSIX_SPAWN_DUP2, lock, _LOCK_FD),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP],
+        )
+    finally:
+        # The lock goes with the open file, which the shell has now, and ends with it.
+        os.close(lock)
     started = process.start_time(running.pid)
     if started is not None:
         running.attach(running.pid, started)
@@ -197,18 +227,55 @@ def resume(folder: str, found: Found, boot: str) -> Running | None:
 
     Raises CommandLostError where it was started and is gone without an exit status.
     """
-    started = read_start(folder)
     running = Running(folder, found.purpose, found.line, found.deadline)
     if _exit_code(folder) is not None:
         return running
+    started = _await_start(folder)
     if started is None:
         return None
     pid, start_ticks, start_boot = started
     if start_boot != boot:
         raise CommandLostError("the machine was restarted while it ran")
-    if not running.attach(pid, start_ticks) and _exit_code(folder) is None:
-        raise CommandLostError("its process is gone and left no exit status; something killed it")
+    alive = is_locked(folder) and running.attach(pid, start_ticks)
+    if not alive and _exit_code(folder) is None:
+        raise _lost(folder)
     return running
+
+
+def _await_start(folder: str) -> tuple[int, int, str] | None:
+    """Return the start record: that of a shell which an agent started in its last moment may be about to come."""
+    until = time.monotonic() + _STARTS_WITHIN_S
+    while True:
+        started = read_start(folder)
+        if started is not None or not is_locked(folder) or time.monotonic() > until:
+            return started or read_start(folder)
+        time.sleep(0.005)
+
+
+def is_locked(folder: str) -> bool:
+    """Tell whether the shell of a command lives: whatever has its number by now, nobody else has its lock."""
+    try:
+        descriptor = os.open(f"{folder}/lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lost(folder: str) -> CommandLostError:
+    """End what is left of a command whose shell was killed, so that another attempt does not run beside it."""
+    try:
+        pid, ticks = files.read(f"{folder}/session", 256).decode("ascii").split()
+        ended = process.kill_session(int(pid), int(ticks))
+    except (OSError, ValueError):
+        ended = 0
+    rest = f"; {ended} processes that it left were ended" if ended else ""
+    return CommandLostError(f"its shell is gone and left no exit status: something killed it{rest}")
 
 
 def read_start(folder: str) -> tuple[int, int, str] | None:

@@ -17,6 +17,8 @@ key                     default    meaning
 ``killAfterSeconds``       30      time between SIGTERM and SIGKILL
 ``connectSeconds``         10      time-out of a connection for a download
 ``stallSeconds``           30      longest time without a byte of a download
+``packageLockSeconds``     600     how long a package manager at work is waited for before a command; 0: not at all
+``cloudInitSeconds``       0       how long cloud-init is waited for after the agent's start; 0: not at all
 ``commandSeconds``         {}      time-outs by command (``install``, ``update``, ``disable``: 900, ``uninstall``: 300)
 ======================  =========  ==========================================================================
 """
@@ -57,6 +59,8 @@ class Config(NamedTuple):
     kill_after_s: float
     connect_s: float
     stall_s: float
+    package_lock_s: float
+    wait_for_cloud_init_s: float
     command_s: Mapping[str, float]
 
 
@@ -101,6 +105,8 @@ class _Reader:
             kill_after_s=self.seconds("killAfterSeconds", 30.0),
             connect_s=self.seconds("connectSeconds", 10.0),
             stall_s=self.seconds("stallSeconds", 30.0),
+            package_lock_s=self.seconds("packageLockSeconds", 600.0),
+            wait_for_cloud_init_s=self.seconds("cloudInitSeconds", 0.0),
             command_s=self.command_seconds(),
         )
 

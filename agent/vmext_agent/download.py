@@ -19,7 +19,7 @@ from vmext_agent import files
 from vmext_agent.errors import PackageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _CHUNK = 1 << 16
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -30,11 +30,12 @@ _BASE_S = 60.0
 
 
 class Limits(NamedTuple):
-    """Time-outs in seconds, and the proxies by the names of their usual environment variables."""
+    """Time-outs in seconds, the proxies by the names of their usual environment variables, and who may be asked."""
 
     connect_s: float
     stall_s: float
     proxy: Mapping[str, str]
+    allows: Callable[[str], bool]
 
 
 class _Failed(Exception):  # noqa: N818 -- never leaves this module
@@ -75,6 +76,9 @@ def _shown(url: str) -> str:
 def _fetch_one(url: str, size_bytes: int, path: str, limits: Limits) -> None:
     deadline = time.monotonic() + _BASE_S + limits.connect_s + limits.stall_s + size_bytes / _SLOWEST_BYTES_PER_S
     for _ in range(_MAX_REDIRECTS + 1):
+        # Each time anew: a redirect may lead anywhere.
+        if not limits.allows(url):
+            raise _Failed(f"{_shown(url)} is not among the hosts that this machine's policy allows")
         try:
             connection, target = _connect(url, limits)
         except (ValueError, UnicodeError) as error:

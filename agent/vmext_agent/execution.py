@@ -6,29 +6,46 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from vmext_agent import clock, commands, files, lifecycle, plan, records, transcript
+from vmext_agent import (
+    cgroups,
+    clock,
+    commands,
+    files,
+    goal_state,
+    leftovers,
+    lifecycle,
+    records,
+    steps,
+    transcript,
+)
 from vmext_agent.errors import CommandLostError, ManifestError
-from vmext_agent.handler import Handler
+from vmext_agent.goal_state import Limits
+from vmext_agent.handler import PATH, Handler, settings_document
+from vmext_agent.leftovers import Ending
 from vmext_agent.lifecycle import Result
 
 if TYPE_CHECKING:
+    from vmext_agent.cgroups import Placement
     from vmext_agent.commands import Running
     from vmext_agent.config import Config
     from vmext_agent.disk import Store
     from vmext_agent.goal_state import Entry
     from vmext_agent.layout import Layout
     from vmext_agent.log import Log
-    from vmext_agent.plan import Step
-    from vmext_agent.records import Record
+    from vmext_agent.records import Move, Record
     from vmext_agent.setbacks import Setbacks
+    from vmext_agent.steps import Step
 
 _MAX_ATTEMPTS = 3
+#: Time to enable again what the goal says nothing of any more.
+_ENABLE_S = 20 * 60.0
 #: How often the size of a running command's output is looked at: often while it grows fast, else seldom.
 _TRIM_FAST_S, _TRIM_SLOW_S = 0.1, 2.0
 _FAST_BYTES = 1 << 20
 #: Where the kernel has no pidfd, a command's end is looked for this often.
 _POLL_S = 0.1
 _SWEEP_S = 60.0
+_SETTINGS_LIMIT = 2 << 20
 
 
 class Execution:
@@ -48,16 +65,30 @@ class Execution:
         self._trim_at = 0.0
         self._trimmed_bytes = 0
         self._sweep_at = time.monotonic()
+        self._cgroups = cgroups.decide(path=PATH)
+        self._placed: dict[tuple[str, str, Limits], Placement] = {}
+        #: What an uninstalled handler left running.
+        self._ending: Ending | None = None
 
     def descriptor(self) -> int:
         """Return what is readable when the command may have ended; -1 for nothing."""
         return self._running.descriptor if self._running is not None else -1
 
+    def place(self, handler: str, version: str, limits: Limits) -> Placement:
+        """Return where the commands of a handler's version run, and what people should know of that."""
+        key = (handler, version, limits)
+        if key not in self._placed:
+            self._placed = {one: placed for one, placed in self._placed.items() if one[:2] != key[:2]}
+            self._placed[key] = self._cgroups.place(handler, version, limits)
+        return self._placed[key] if self._cgroups.kind != cgroups.SYSTEMD else self._cgroups.place(*key)
+
     def wait_s(self) -> float | None:
         """Return how long nothing has to be done unless the descriptor says so; None for ever."""
         times = [self._sweep_at - time.monotonic()] if self._sweep_at else []
         running, step = self._running, self.step
-        if running is not None and step is not None and self._ended is not None:
+        if running is not None and self._ending is not None:
+            times.append(self._ending.wait_s())
+        elif running is not None and step is not None and self._ended is not None:
             times.append(self._setbacks.wait_s(step.extension) or 0.0)
         elif running is not None:
             end = running.kill_at or running.deadline
@@ -84,10 +115,10 @@ class Execution:
 
     # -- beginning
 
-    def begin(self, step: Step, entry: Entry, record: Record) -> None:
+    def begin(self, step: Step, entry: Entry | None, record: Record) -> None:
         """Start the command of a step. Raises OSError."""
         folder = self._layout.command(step.extension)
-        attempt = self._attempt(folder, step)
+        attempt, until = self._attempt(folder, step)
         if attempt > _MAX_ATTEMPTS:
             self._give_up(step, record, folder)
             return
@@ -98,12 +129,20 @@ class Execution:
             # It was there when the plan was made. What is to be done now is another plan's to say.
             self._store.note_folder(step.handler, step.version)
             return
-        handler.make()
-        if step.key.state == "enabled" and step.key.version in self._store.disk.handlers[step.handler]:
-            target = Handler(self._layout, step.handler, step.key.version)
-            target.make()
-            target.write_settings(step.key.sequence_number, entry.settings)
-        timeout_s = entry.timeout_s if step.kind == plan.ENABLE else self._config.command_s[step.kind]
+        now = time.time()
+        timeout_s = self._timeout_s(step, entry)
+        enable_s = float(entry.timeout_s) if entry is not None else _ENABLE_S
+        # Time does not begin anew because the machine did; nor does it stand still, or run away, with its clock.
+        until = min(until, now + enable_s) if until else now + enable_s
+        if step.kind == steps.ENABLE:
+            timeout_s = until - now
+        if timeout_s <= 0:
+            words = f"{step.kind} was begun {attempt - 1} times, and its time was over before it ended"
+            self._conclude(step, record, Result(lifecycle.TIMED_OUT, words, "TimedOut"), until, "")
+            self._discard(step.extension, folder)
+            return
+        several = self._store.disk.handlers[step.handler][step.version].multi_config
+        digest = self._prepare(step, entry, handler, several=several)
         self._log.info(
             f"{step.kind.capitalize()} extension: [{command}]",
             handler.log_prefix,
@@ -114,24 +153,51 @@ class Execution:
         order = commands.Order(
             handler.command_line(command),
             handler.folder,
-            handler.environment(step.key.sequence_number, step.variables),
+            handler.environment(step.key.sequence_number, step.variables, step.extension if several else ""),
             timeout_s,
-            transcript.purpose_of(step, until=time.time() + timeout_s),
+            transcript.purpose_of(step, until=until, settings=digest),
+            self.place(step.handler, step.version, entry.limits if entry is not None else Limits()),
         )
         self._keep_streams(step.extension, folder)
         self._running = commands.start(folder, order, attempt, self._boot)
         self.step, self._ended = step, None
         self._trim_at = time.monotonic() + _TRIM_FAST_S
         self._trimmed_bytes = 0
-        if record.verdict is not None:
+        if record.verdict is not None and not step.back:
             self._store.save(record._replace(verdict=None))
 
-    def _attempt(self, folder: str, step: Step) -> int:
-        """Return which attempt at a command comes next, by what an earlier one left."""
+    def _timeout_s(self, step: Step, entry: Entry | None) -> float:
+        if step.kind == steps.ENABLE:
+            return float(entry.timeout_s) if entry is not None else _ENABLE_S
+        return self._config.command_s[step.kind]
+
+    def _prepare(self, step: Step, entry: Entry | None, handler: Handler, *, several: bool) -> str:
+        """Write what a command finds in its folder; return the digest of the settings, if they are new ones."""
+        handler.make()
+        number, name = step.key.sequence_number, step.extension if several else ""
+        kept = self._layout.kept_settings(step.extension, number)
+        if step.back or entry is None or step.key != entry.key:
+            if step.kind == steps.ENABLE and os.path.exists(kept):
+                # What was enabled gets back what it was given: handlers change their settings files.
+                handler.write_settings(number, files.read(kept, _SETTINGS_LIMIT), name)
+            return ""
+        if step.key.state != goal_state.ENABLED or step.key.version not in self._store.disk.handlers[step.handler]:
+            return ""
+        document = settings_document(entry.settings)
+        target = Handler(self._layout, step.handler, step.key.version)
+        target.make()
+        if step.kind == steps.ENABLE:
+            files.write(kept, document, 0o600)
+        new = self._store.disk.handlers[step.handler][step.key.version]
+        target.write_settings(number, document, step.extension if new.multi_config else "")
+        return entry.settings.digest
+
+    def _attempt(self, folder: str, step: Step) -> tuple[int, float]:
+        """Return which attempt at a command comes next, and its deadline, 0 for a new one."""
         found = commands.find(folder)
         if found is None or transcript.step_of(found.purpose) != step:
-            return 1
-        return found.attempts + (commands.read_start(folder) is not None)
+            return 1, 0.0
+        return found.attempts + (commands.read_start(folder) is not None), transcript.until_of(found.purpose)
 
     def _give_up(self, step: Step, record: Record, folder: str) -> None:
         start = commands.read_start(folder)
@@ -140,7 +206,7 @@ class Execution:
         what = "the machine was restarted" if rebooted else "it was killed together with the shell that watches it"
         message = f"{step.kind} was begun {_MAX_ATTEMPTS} times and never ended: {what}"
         self._log.error("A command is given up", extension=step.extension, reason=reason)
-        self._conclude(step, record, Result(-1, message, reason), time.time())
+        self._conclude(step, record, Result(-1, message, reason), time.time(), "")
         self._discard(step.extension, folder)
 
     # -- while it runs
@@ -156,6 +222,8 @@ class Execution:
                 self._ended = running.exit_code()
             if self._ended is None:
                 self._watch_time(running, step)
+                return
+            if step.kind == steps.UNINSTALL and self._ended == 0 and not self._has_ended_leftovers(step):
                 return
             self._record(running, step, self._ended)
         except CommandLostError as error:
@@ -189,14 +257,31 @@ class Execution:
 
     # -- its end
 
+    def _has_ended_leftovers(self, step: Step) -> bool:
+        """Tell whether nothing of an uninstalled handler runs any more; see to it that it ends."""
+        if self._ending is None:
+            folder = self._layout.handler(step.handler, step.version)
+            found = leftovers.find(folder, self._cgroups.members(step.handler, step.version))
+            if found:
+                self._log.info("Ending what the handler left", f"[{step.handler}-{step.version}]", processes=len(found))
+            self._ending = Ending(found, self._config.kill_after_s)
+        if not self._ending.is_over():
+            return False
+        self._ending = None
+        self._cgroups.remove(step.handler, step.version)
+        self._placed = {one: placed for one, placed in self._placed.items() if one[:2] != (step.handler, step.version)}
+        return True
+
     def _record(self, running: Running, step: Step, code: int) -> None:
         record = self._store.disk.records.get(step.extension)
         if record is None:
             # It was set aside as unreadable: what the command was about is in the command's own folder.
             record = records.Record(step.extension, step.handler, step.key, "", clock.rfc3339(time.time()))
         handler = Handler(self._layout, step.handler, step.version)
-        result = transcript.result_of(running, code, handler.folder)
-        self._conclude(step, record, result, transcript.until_of(running.purpose))
+        result = transcript.result_of(running, code, handler)
+        retry = self._conclude(
+            step, record, result, transcript.until_of(running.purpose), transcript.settings_of(running.purpose)
+        )
         self._log.info(
             f"Command ended: {step.kind}",
             handler.log_prefix,
@@ -205,30 +290,57 @@ class Execution:
             why=result.reason or "exit",
         )
         try:
-            transcript.note(handler, running, code)
+            transcript.note(handler, running, code, step.extension if self._takes_several(step) else "")
         except OSError as error:
             self._log.warning("CommandExecution.log can't be written", handler.log_prefix, error=error)
         self._discard(step.extension, running.folder)
+        if retry:
+            self._setbacks.fail(step, retry, result.message, lifecycle.code_of(step, result), retry=True)
 
-    def _conclude(self, step: Step, record: Record, result: Result, until: float) -> None:
-        """Record what came of a command; done twice, it ends the same. Raises OSError."""
-        now = clock.rfc3339(time.time())
+    def _takes_several(self, step: Step) -> bool:
+        folder = self._store.disk.handlers.get(step.handler, {}).get(step.version)
+        return folder is not None and folder.multi_config
+
+    def _conclude(self, step: Step, record: Record, result: Result, until: float, settings: str) -> str:
+        """Record what came of a command; done twice, it ends the same. Raises OSError.
+
+        Returns:
+            For which reason it is to be tried again; empty where it is not.
+        """
+        store, now = self._store, time.time()
         if record.verdict is not None and record.verdict.retry:
             record = record._replace(verdict=None)
-        concluded = lifecycle.conclude(record, step, result, self._store.disk, now=now, started=self._boot, until=until)
+        if settings:
+            record = record._replace(settings=settings)
+        concluded = lifecycle.conclude(record, step, result, store.disk, now=now, ended=clock.rfc3339(now), until=until)
         handler = Handler(self._layout, step.handler, step.version)
-        folder = self._store.disk.handlers.get(step.handler, {}).get(step.version)
+        folder = store.disk.handlers.get(step.handler, {}).get(step.version)
         if folder is not None and os.path.isdir(handler.folder):
             handler.make()
-            if concluded.state is not None and concluded.state != folder.state:
-                self._store.set_state(step.handler, step.version, concluded.state)
+            if concluded.state is not None:
+                store.set_state(step.handler, step.version, concluded.state)
+            enabled = concluded.record.enabled
+            if folder.multi_config and step.kind in (steps.ENABLE, steps.DISABLE):
+                is_enabled = enabled is not None and enabled.version == step.version
+                store.set_extension(step.handler, step.version, step.extension, enabled=is_enabled)
             if concluded.record.handler_status is not None:
-                handler.write_status(concluded.record.handler_status)
+                handler.write_status(concluded.record.handler_status, multi_config=folder.multi_config)
         else:
             # Some handlers remove their own folder.
-            self._store.note_folder(step.handler, step.version)
-        self._store.save(concluded.record)
+            store.note_folder(step.handler, step.version)
+        if concluded.move is not None:
+            store.save_move(concluded.move)
+        store.save(concluded.record)
+        if step.kind == steps.ENABLE and concluded.record.enabled is not None:
+            self._drop_old_settings(concluded.record, concluded.move)
         self._setbacks.clear(step.extension)
+        return concluded.retry
+
+    def _drop_old_settings(self, record: Record, move: Move | None) -> None:
+        """Keep of an extension's settings only what it is enabled with, and would go back to. Raises OSError."""
+        was = move.was.get(record.extension) if move is not None else None
+        kept = {one.sequence_number for one in (record.enabled, was) if one is not None}
+        self._store.drop_settings(record.extension, frozenset(kept))
 
     def _discard(self, extension: str, folder: str) -> None:
         try:

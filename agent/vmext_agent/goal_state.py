@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,8 @@ _VERSION = re.compile(r"(?=.{1,48}\Z)[0-9]+(?:\.[0-9]+)*")
 #: Whoever asks for more means for ever, and no clock can count that far.
 _LONGEST_TIMEOUT_S = 10 * 366 * 86_400
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_THUMBPRINT = re.compile(r"[0-9A-F]{40}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
 class Key(NamedTuple):
@@ -39,15 +42,59 @@ class Package(NamedTuple):
     size_bytes: int
 
 
+class Settings(NamedTuple):
+    """What an extension is configured with.
+
+    Attributes:
+        public: a JSON object as text.
+        protected: base64 of DER CMS EnvelopedData, empty for none.
+        thumbprint: of the certificate that it is encrypted to: SHA-1 in upper-case hex, empty for none.
+        digest: tells one from another.
+    """
+
+    public: str
+    protected: str = ""
+    thumbprint: str = ""
+    digest: str = ""
+
+
+class Limits(NamedTuple):
+    """What the commands of a handler may use at most; 0 for as much as they like."""
+
+    cpu_millicores: int = 0
+    memory_bytes: int = 0
+
+
 class Entry(NamedTuple):
-    """One extension of the goal; ``settings`` is a JSON object as text."""
+    """One extension of the goal.
+
+    Attributes:
+        name: of the extension.
+        key: which entry this is.
+        handler: ``<publisher>.<type>``.
+        package: of the handler.
+        settings: for its settings file.
+        timeout_s: how long enabling may take.
+        depends_on: names of extensions that must have succeeded before.
+        suppress_failures: its failure does not hold back those that depend on it.
+        multi_config: its handler takes several extensions at once.
+        installs_packages: its commands may need the machine's package manager.
+        limits: of its commands.
+        level: 0 where it depends on nothing, else one more than the highest level that it depends on.
+    """
 
     name: str
     key: Key
     handler: str
     package: Package
-    settings: str
+    settings: Settings
     timeout_s: int
+    depends_on: tuple[str, ...] = ()
+    suppress_failures: bool = False
+    multi_config: bool = False
+    installs_packages: bool = True
+    limits: Limits = Limits()
+    level: int = 0
 
     @property
     def version(self) -> str:
@@ -64,12 +111,21 @@ class Refused(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What is wanted. Entries are in order of their names; ``uid`` and ``generation`` are the object's."""
+    """What is wanted.
+
+    Attributes:
+        uid: of the object.
+        generation: of the object: its incarnation.
+        entries: by level, and within one by name.
+        refused: what can't be carried out as it is written.
+        last_sequence_number: the highest number ever given on this machine.
+    """
 
     uid: str
     generation: int
     entries: tuple[Entry, ...]
     refused: tuple[Refused, ...] = ()
+    last_sequence_number: int = 0
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry of that extension, or None."""
@@ -78,8 +134,8 @@ class Goal(NamedTuple):
 
 def parse(obj: Mapping[str, object]) -> Goal:
     """Parse a GoalState. An entry that is wrong is refused alone; raises GoalStateError where nothing can be read."""
-    metadata = _field(obj, "", "metadata", dict)
-    items = _field(_field(obj, "", "spec", dict), "spec.", "extensions", list)
+    metadata, spec = _field(obj, "", "metadata", dict), _field(obj, "", "spec", dict)
+    items = _field(spec, "spec.", "extensions", list)
     entries: dict[str, Entry] = {}
     refused: list[Refused] = []
     for index, item in enumerate(items):
@@ -96,15 +152,17 @@ def parse(obj: Mapping[str, object]) -> Goal:
         )
         try:
             entry = _entry(item, handler, name, key, f"{path}.")
-            _refuse_twice(entry, entries, path)
+            _refuse_clash(entry, entries, path)
             entries[name] = entry
         except GoalStateError as error:
             refused.append(Refused(name, key, str(error)))
+    ordered, circular = by_level(entries)
     return Goal(
         _field(metadata, "metadata.", "uid", str),
         _field(metadata, "metadata.", "generation", int),
-        tuple(entries[name] for name in sorted(entries)),
-        tuple(refused),
+        ordered,
+        (*refused, *circular),
+        _field(spec, "spec.", "lastSequenceNumber", int),
     )
 
 
@@ -120,35 +178,112 @@ def _entry(item: Mapping[str, object], handler: Mapping[str, object], name: str,
         raise GoalStateError(f"{path}sequenceNumber", "is below 0")
     described = _field(handler, f"{path}handler.", "package", dict)
     where = f"{path}handler.package."
-    urls = _field(described, where, "urls", list)
     sha256 = _field(described, where, "sha256", str)
     _match(_SHA256, sha256, f"{where}sha256", "64 lower-case hex digits")
-    settings = _field(item, path, "settings", str)
+    timeout_s = _field(item, path, "timeoutSeconds", int)
+    size_bytes = _field(described, where, "sizeBytes", int)
+    if timeout_s < 1 or size_bytes < 1:
+        raise GoalStateError(path.rstrip("."), "timeoutSeconds or sizeBytes is below 1")
+    limits = _field(handler, f"{path}handler.", "limits", dict, {})
+    depends_on = _texts(item, path, "dependsOn", [])
+    if name in depends_on:
+        raise GoalStateError(f"{path}dependsOn", f"{name} depends on itself")
+    return Entry(
+        name,
+        key,
+        handler_name,
+        Package(_texts(described, where, "urls"), sha256, size_bytes),
+        _settings(item, path),
+        min(timeout_s, _LONGEST_TIMEOUT_S),
+        depends_on=tuple(sorted(set(depends_on))),
+        suppress_failures=_field(item, path, "suppressFailures", bool, False),
+        multi_config=_field(handler, f"{path}handler.", "multiConfig", bool, False),
+        installs_packages=_field(handler, f"{path}handler.", "installsPackages", bool, True),
+        limits=Limits(
+            max(0, _field(limits, f"{path}handler.limits.", "cpuMillicores", int, 0)),
+            max(0, _field(limits, f"{path}handler.limits.", "memoryBytes", int, 0)),
+        ),
+    )
+
+
+def _settings(item: Mapping[str, object], path: str) -> Settings:
+    public = _field(item, path, "settings", str)
     try:
-        parsed = json.loads(settings)
+        parsed = json.loads(public)
     except (ValueError, RecursionError):
         # What json says may quote the settings.
         raise GoalStateError(f"{path}settings", "is not JSON") from None
     if not isinstance(parsed, dict):
         raise GoalStateError(f"{path}settings", "is not a JSON object")
-    timeout_s = _field(item, path, "timeoutSeconds", int)
-    size_bytes = _field(described, where, "sizeBytes", int)
-    if timeout_s < 1 or size_bytes < 1:
-        raise GoalStateError(path.rstrip("."), "timeoutSeconds or sizeBytes is below 1")
-    texts = tuple(url for url in urls if isinstance(url, str))
-    if len(texts) != len(urls):
-        raise GoalStateError(f"{where}urls", "holds something that is no string")
-    package = Package(texts, sha256, size_bytes)
-    return Entry(name, key, handler_name, package, settings, min(timeout_s, _LONGEST_TIMEOUT_S))
+    protected = _field(item, path, "protectedSettings", str, "")
+    thumbprint = _field(item, path, "thumbprint", str, "")
+    if protected and not _BASE64.fullmatch(protected):
+        raise GoalStateError(f"{path}protectedSettings", "is not base64")
+    if bool(protected) != bool(thumbprint):
+        raise GoalStateError(f"{path}protectedSettings", "and thumbprint are of no use without each other")
+    if thumbprint:
+        _match(_THUMBPRINT, thumbprint, f"{path}thumbprint", "40 upper-case hex digits")
+    return settings_of(public, protected, thumbprint)
 
 
-def _refuse_twice(entry: Entry, entries: Mapping[str, Entry], path: str) -> None:
+def settings_of(public: str, protected: str = "", thumbprint: str = "") -> Settings:
+    """Return settings with their digest."""
+    digest = hashlib.sha256(json.dumps([public, protected, thumbprint]).encode()).hexdigest()[:32]
+    return Settings(public, protected, thumbprint, digest)
+
+
+def _texts(obj: Mapping[str, object], path: str, key: str, default: list[object] | None = None) -> tuple[str, ...]:
+    values = _field(obj, path, key, list, default)
+    texts = tuple(value for value in values if isinstance(value, str))
+    if len(texts) != len(values):
+        raise GoalStateError(f"{path}{key}", "holds something that is no string")
+    return texts
+
+
+def _refuse_clash(entry: Entry, entries: Mapping[str, Entry], path: str) -> None:
     if entry.name in entries:
         raise GoalStateError(f"{path}.name", f"{entry.name} is there twice")
     for other in entries.values():
+        if (other.handler, other.key.state, entry.key.state) != (entry.handler, ENABLED, ENABLED):
+            continue
         # They would take turns in updating it, for ever.
-        if (other.handler, other.key.state, entry.key.state) == (entry.handler, ENABLED, ENABLED):
+        if not (entry.multi_config and other.multi_config):
             raise GoalStateError(f"{path}.handler.name", f"{entry.handler} is {other.name}'s already")
+        if entry.version != other.version:
+            why = f"is {entry.version}, and {other.name} has {other.version} of the same handler"
+            raise GoalStateError(f"{path}.handler.version", why)
+
+
+def by_level(entries: Mapping[str, Entry]) -> tuple[tuple[Entry, ...], list[Refused]]:
+    """Return the entries in the order to carry them out, and those that wait for themselves in the end."""
+    levels: dict[str, int] = {}
+    left = dict(entries)
+    while left:
+        ready = [
+            name for name, entry in left.items() if not any(one in left for one in entry.depends_on if one in entries)
+        ]
+        if not ready:
+            break
+        for name in ready:
+            levels[name] = max((levels[one] + 1 for one in left[name].depends_on if one in levels), default=0)
+        for name in ready:
+            del left[name]
+    ordered = sorted(levels, key=lambda name: (levels[name], name))
+    circular = [
+        Refused(entry.name, entry.key, f"dependsOn: {_circle(entry.name, left)}") for _, entry in sorted(left.items())
+    ]
+    return tuple(entries[name]._replace(level=levels[name]) for name in ordered), circular
+
+
+def _circle(name: str, left: Mapping[str, Entry]) -> str:
+    """Return the way on which a name is come to again, or the way into a circle that it waits for."""
+    way = [name]
+    while True:
+        following = min(one for one in left[way[-1]].depends_on if one in left)
+        if following in way:
+            round_trip = " -> ".join([*way[way.index(following) :], following])
+            return f"they wait for each other: {round_trip}"
+        way.append(following)
 
 
 def _match(pattern: re.Pattern[str], value: str, path: str, form: str) -> None:
@@ -162,8 +297,10 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-def _field(obj: Mapping[str, object], path: str, key: str, kind: type[T]) -> T:
+def _field(obj: Mapping[str, object], path: str, key: str, kind: type[T], default: T | None = None) -> T:
     value = obj.get(key)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise GoalStateError(f"{path}{key}", "is missing" if value is None else f"is not of type {kind.__name__}")
     return value

@@ -6,7 +6,10 @@ from __future__ import annotations
 class Layout:
     """Names of files and folders under one root (``/`` but for tests)."""
 
-    __slots__ = ("commands", "empty", "extensions", "handlers", "log_file", "logs", "output", "own", "root")
+    __slots__ = (
+        "commands", "empty", "extensions", "goal", "handlers", "log_file", "logs", "moves", "output", "own", "root",
+        "settings",
+    )  # fmt: skip
 
     def __init__(self, root: str = "/") -> None:
         base = root.rstrip("/")
@@ -17,6 +20,12 @@ class Layout:
         self.own = f"{base}/var/lib/vmext"
         #: One record for each extension.
         self.extensions = f"{self.own}/extensions"
+        #: One record for each handler whose version is being changed.
+        self.moves = f"{self.own}/moves"
+        #: The settings file of each extension as it was written: handlers change theirs.
+        self.settings = f"{self.own}/settings"
+        #: The newest goal that was taken.
+        self.goal = f"{self.own}/goal.json"
         #: One folder for each extension that has a command running, or ended and not yet recorded.
         self.commands = f"{self.own}/commands"
         #: Output of ended commands whose background children still hold it open.
@@ -28,6 +37,10 @@ class Layout:
         """Return the install folder of one version of a handler."""
         return f"{self.handlers}/{name}-{version}"
 
+    def aside(self, name: str, version: str) -> str:
+        """Return where the install folder of a version is put that another one takes the place of."""
+        return f"{self.handlers}/.aside-{name}-{version}"
+
     def handler_log(self, name: str) -> str:
         """Return the log folder of a handler."""
         return f"{self.logs}/{name}"
@@ -35,6 +48,14 @@ class Layout:
     def record(self, extension: str) -> str:
         """Return the file that holds an extension's record."""
         return f"{self.extensions}/{extension}.json"
+
+    def move(self, handler: str) -> str:
+        """Return the file that holds a handler's change of version."""
+        return f"{self.moves}/{handler}.json"
+
+    def kept_settings(self, extension: str, number: int) -> str:
+        """Return the file that keeps what an extension's settings file of a sequence number was written with."""
+        return f"{self.settings}/{extension}.{number}"
 
     def command(self, extension: str) -> str:
         """Return the folder of an extension's command."""

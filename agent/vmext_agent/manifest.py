@@ -20,6 +20,8 @@ class Manifest(NamedTuple):
     commands: Mapping[str, str]
     update_with_install: bool
     continue_on_update_failure: bool
+    multi_config: bool = False
+    reports_heartbeat: bool = False
     oddities: tuple[str, ...] = ()
 
 
@@ -48,6 +50,8 @@ def parse(data: bytes, path: str) -> Manifest:
         commands,
         mode is None or (isinstance(mode, str) and mode.lower() == "updatewithinstall"),
         _boolean(handler, "continueOnUpdateFailure", oddities),
+        _boolean(handler, "supportsMultipleExtensions", oddities),
+        _boolean(handler, "reportHeartbeat", oddities),
         tuple(oddities),
     )
 

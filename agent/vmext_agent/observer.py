@@ -51,9 +51,8 @@ class Observer:
         """Return what an extension says, by the file that is followed."""
         return self._said.get(extension, _NOTHING)
 
-    def follow(self, extension: str, handler: Handler, sequence_number: int) -> None:
-        """Follow the status file of a sequence number from now on, and read it."""
-        path = handler.status_file(sequence_number)
+    def follow(self, extension: str, handler: Handler, path: str) -> None:
+        """Follow a status file of a handler's from now on, and read it."""
         old = self._paths.get(extension)
         if old != path:
             self.drop(extension)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: A zip unpacks to about this many times its size; more room than that is not asked for beforehand.
 _UNPACKED = 3
+#: A package has some files, and a handler makes some more.
+_INODES = 64
 
 
 class Instructions(NamedTuple):
@@ -34,22 +36,29 @@ class Instructions(NamedTuple):
     connect_s: float
     stall_s: float
     proxy: Mapping[str, str]
+    root: str
 
 
 def get_ready(instructions: Instructions) -> None:
     """Get a package and unpack it. Raises PackageError; nothing stays behind then."""
-    from vmext_agent import archive, download
+    from vmext_agent import archive, download, policy
 
+    rules = policy.load(instructions.root)
     parent, name = os.path.split(instructions.folder)
     staging = f"{parent}/.unpacking-{name}"
     try:
         files.make_folder(parent, 0o700)
         files.remove(staging)
-        _check_room(parent, instructions.size_bytes)
-        limits = download.Limits(instructions.connect_s, instructions.stall_s, instructions.proxy)
+        _check_room(parent, instructions.size_bytes * (1 + _UNPACKED), _INODES)
+        limits = download.Limits(
+            instructions.connect_s,
+            instructions.stall_s,
+            instructions.proxy,
+            lambda url: bool(rules.allowed_urls((url,))),
+        )
         download.fetch(instructions.urls, instructions.sha256, instructions.size_bytes, instructions.zip_path, limits)
         files.make_folder(staging, 0o700)
-        archive.unpack(instructions.zip_path, staging)
+        archive.unpack(instructions.zip_path, staging, lambda size, count: _check_room(parent, size, count + _INODES))
         # What an earlier try left in its place never got as far as a manifest.
         files.remove(instructions.folder)
         os.chmod(staging, 0o755)  # noqa: S103 -- as Azure's agent has it; what is secret in it has modes of its own
@@ -64,12 +73,14 @@ def get_ready(instructions: Instructions) -> None:
         files.remove(instructions.zip_path)
 
 
-def _check_room(folder: str, size_bytes: int) -> None:
+def _check_room(folder: str, needed: int, inodes: int) -> None:
     room = os.statvfs(folder)
-    needed = size_bytes * (1 + _UNPACKED)
     free = room.f_bavail * room.f_frsize
-    if free < needed or (room.f_files and not room.f_favail):
+    if free < needed:
         raise OSError(errno.ENOSPC, f"{free} bytes are free, about {needed} are needed", folder)
+    # Some file systems have no fixed number of inodes, and say 0.
+    if room.f_files and room.f_favail < inodes:
+        raise OSError(errno.ENOSPC, f"{room.f_favail} inodes are free, about {inodes} are needed", folder)
 
 
 def main(parent: int) -> int:

@@ -1,165 +1,198 @@
 """Decide what to do: ``plan(goal, disk)`` is pure, and is asked again after every step that was carried out.
 
 A crash anywhere is therefore no special case: what is on disk says what is left. The order of commands is the guest
-contract's (sections A4 and 4).
+contract's (sections A4 and 4). ``change`` has the steps from one version to another and back, ``hold`` what is not
+begun yet.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from vmext_agent import goal_state, records
-from vmext_agent.records import NOT_RUN
+from vmext_agent import change, goal_state, hold, records
+from vmext_agent.steps import (
+    ACCEPT,
+    DISABLE,
+    DOWNLOAD,
+    ENABLE,
+    FORGET,
+    INSTALL,
+    REMOVE,
+    REWRITE,
+    SETTLE,
+    UNINSTALL,
+    Step,
+    step,
+    uninstall_code,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from vmext_agent.goal_state import Entry, Goal
-    from vmext_agent.records import Disk, Folder, Record
-
-#: Kinds of steps that are a command of the handler.
-INSTALL, ENABLE, DISABLE, UPDATE, UNINSTALL = "install", "enable", "disable", "update", "uninstall"
-COMMANDS = (INSTALL, ENABLE, DISABLE, UPDATE, UNINSTALL)
-#: Get and unpack a package.
-DOWNLOAD = "download"
-#: Copy ``mrseq`` and the status files to the new version.
-CARRY = "carry"
-#: Remove the folder of a version.
-REMOVE = "remove"
-#: End with an extension: nothing of it is left to do.
-FORGET = "forget"
-#: Take note of an entry for which nothing is to be done.
-ACCEPT = "accept"
-
-_UNINSTALL_CODE = "AZURE_GUEST_AGENT_UNINSTALL_CMD_EXIT_CODE"
-_DISABLE_CODE = "AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE"
-_UPDATING_FROM = "AZURE_GUEST_AGENT_UPDATING_FROM_VERSION"
+    from vmext_agent.records import Disk, Record
 
 
-class Step(NamedTuple):
-    """One thing to do.
+def plan(goal: Goal, disk: Disk) -> Iterator[Step]:
+    """Yield the steps left from what is on disk to the goal: removals first, each extension's together, by level.
 
-    Attributes:
-        kind: one of the constants of this module.
-        extension: whose step it is.
-        handler: ``<publisher>.<type>``.
-        version: whose folder it is about; commands run there.
-        key: the entry's key.
-        variables: environment of a command, on top of what every command gets.
-        source: of CARRY: the version to copy from.
+    What is on the machine and not in the goal is left alone. Whoever wants the first step pays for no more.
     """
-
-    kind: str
-    extension: str
-    handler: str
-    version: str
-    key: goal_state.Key
-    variables: Mapping[str, str] = {}
-    source: str = ""
-
-
-def plan(goal: Goal, disk: Disk) -> list[Step]:
-    """Return the steps left from what is on disk to the goal: removals first, each extension's together, by name.
-
-    What is on the machine and not in the goal is left alone.
-    """
-    steps: list[Step] = []
-    for state, make in ((goal_state.UNINSTALL, _remove), (goal_state.ORPHAN, _orphan), (goal_state.ENABLED, _have)):
-        for entry in goal.entries:
-            record = disk.records.get(entry.name)
-            if entry.key.state != state or is_settled(record, entry):
-                continue
-            own = list(make(entry, record, disk))
-            if not own and (record is None or record.key != entry.key):
-                own = [_step(ACCEPT, entry, entry.version)]
-            steps += own
-    return steps
+    # Those that depend on others leave before them.
+    for entry in reversed(goal.entries):
+        if entry.key.state == goal_state.UNINSTALL and _is_open(entry, goal, disk):
+            yield from _remove(entry, goal, disk)
+    for entry in goal.entries:
+        if entry.key.state == goal_state.ORPHAN and _is_open(entry, goal, disk):
+            yield step(FORGET, entry, entry.version)
+    led: set[str] = set()
+    for entry in goal.entries:
+        if entry.key.state == goal_state.ENABLED:
+            own = list(_have(entry, goal, disk, leads=entry.handler not in led))
+            led.update(one.handler for one in own if one.kind != REWRITE)
+            yield from own
 
 
-def is_settled(record: Record | None, entry: Entry) -> bool:
+def is_settled(entry: Entry, disk: Disk) -> bool:
     """Tell whether an entry has ended, well or badly, in a way that only another entry changes."""
+    record = disk.records.get(entry.name)
     if record is None or record.verdict is None or record.verdict.retry or record.key != entry.key:
         return False
-    return entry.key.state != goal_state.ENABLED or record.package == records.package_id(entry)
+    if entry.key.state != goal_state.ENABLED:
+        return True
+    # A version that failed with one extension of its handler and was got with another one is there for all of them.
+    failed = record.verdict.failed_version
+    if failed and disk.in_force(entry.handler) == failed:
+        return False
+    return record.package == records.package_id(entry)
 
 
-def _step(kind: str, entry: Entry, version: str, variables: Mapping[str, str] | None = None, source: str = "") -> Step:
-    return Step(kind, entry.name, entry.handler, version, entry.key, variables or {}, source)
+def _is_open(entry: Entry, goal: Goal, disk: Disk) -> bool:
+    return not is_settled(entry, disk) and hold.why(entry, goal, disk) is None
 
 
-def _have(entry: Entry, record: Record | None, disk: Disk) -> Iterator[Step]:
-    folders, wanted = disk.handlers.get(entry.handler, {}), entry.version
-    current = disk.in_force(entry.handler)
-    move = record.move if record is not None else None
-    if move is not None and move.target != wanted:
-        move = None
-    uninstall_code = move.done.get(UNINSTALL, NOT_RUN) if move is not None else NOT_RUN
-    if current == wanted and (move is None or move.source not in folders):
-        if folders[wanted].state != records.ENABLED or not _is_enabled_now(entry, record, disk.boot):
-            yield _step(ENABLE, entry, wanted, {_UNINSTALL_CODE: uninstall_code})
+def _have(entry: Entry, goal: Goal, disk: Disk, *, leads: bool) -> Iterator[Step]:
+    """Yield the steps of an extension that is wanted; one extension of a handler leads when its version changes."""
+    move = disk.moves.get(entry.handler)
+    if move is not None and not change.has_arrived(entry, move, goal, disk):
+        # A change that has begun is carried through, or taken back, whatever else waits.
+        if leads:
+            yield from change.go_on(entry, move, goal, disk)
         return
-    if wanted not in folders or folders[wanted].state == records.UNUSABLE:
-        yield _step(DOWNLOAD, entry, wanted)
-    if move is not None or current is not None:
-        source = move.source if move is not None else current or ""
-        yield from _change(entry, source, move.done if move is not None else {}, folders)
-        if UNINSTALL not in (move.done if move is not None else {}):
-            # What it will be is known once it has run: this is the plan as far as it can be told.
-            uninstall_code = "0"
-    if wanted not in folders or folders[wanted].update_with_install or (move is None and current is None):
-        yield _step(INSTALL, entry, wanted, {_UNINSTALL_CODE: uninstall_code})
-    yield _step(ENABLE, entry, wanted, {_UNINSTALL_CODE: uninstall_code})
+    if not _is_open(entry, goal, disk):
+        yield from _enable_again(entry, goal, disk)
+        return
+    own = list(_towards(entry, goal, disk, leads=leads))
+    if not own or own[0].kind != ENABLE:
+        # What was enabled is first of all enabled in this boot, however long the rest may take.
+        own = list(_enable_again(entry, goal, disk)) or own
+    record = disk.records.get(entry.name)
+    is_noted = record is not None and record.key == entry.key and record.verdict is None
+    if not own and not is_noted and disk.in_force(entry.handler) == entry.version:
+        own = [step(ACCEPT, entry, entry.version)]
+    yield from own
 
 
-def _is_enabled_now(entry: Entry, record: Record | None, boot: str) -> bool:
+def _towards(entry: Entry, goal: Goal, disk: Disk, *, leads: bool) -> Iterator[Step]:
+    folders, wanted = disk.handlers.get(entry.handler, {}), entry.version
+    move, current = disk.moves.get(entry.handler), disk.in_force(entry.handler)
+    record = disk.records.get(entry.name)
+    if current == wanted:
+        if not _is_enabled_now(entry, record, disk):
+            yield step(ENABLE, entry, wanted, uninstall_code(move))
+            return
+        if record is not None and record.settings != entry.settings.digest:
+            yield step(REWRITE, entry, wanted)
+        if leads:
+            yield from _tidy(entry, goal, disk)
+        return
+    if not leads:
+        # Another extension of this handler brings the version; then this one has only to be enabled.
+        return
+    if move is not None:
+        # The change before this one has come to its end, all but for its traces.
+        yield step(SETTLE, entry, move.target)
+    folder = folders.get(wanted)
+    other_package = folder is not None and folder.sha256 not in ("", entry.package.sha256)
+    unfit = folder is None or folder.state in (records.UNUSABLE, records.FAILED_UPGRADE)
+    if unfit or (other_package and folder is not None and folder.state == records.NOT_INSTALLED):
+        yield step(DOWNLOAD, entry, wanted)
+    if current is not None:
+        yield from change.begin(entry, current, goal, disk)
+        return
+    yield step(INSTALL, entry, wanted, uninstall_code(None))
+    yield step(ENABLE, entry, wanted, uninstall_code(None))
+
+
+def _tidy(entry: Entry, goal: Goal, disk: Disk) -> Iterator[Step]:
+    """Yield what ends a change whose extensions are all at rest: until then the old version is kept."""
+    move = disk.moves.get(entry.handler)
+    if move is not None:
+        if change.is_at_rest(move, goal, disk):
+            yield step(SETTLE, entry, move.target)
+        return
+    for version in sorted(disk.handlers.get(entry.handler, {}), key=records.version_key):
+        if disk.handlers[entry.handler][version].state not in records.IN_FORCE:
+            yield step(REMOVE, entry, version)
+
+
+def _is_enabled_now(entry: Entry, record: Record | None, disk: Disk) -> bool:
+    folder = disk.handlers.get(entry.handler, {}).get(entry.version)
     enabled = record.enabled if record is not None else None
-    if enabled is None:
+    if enabled is None or folder is None or folder.state != records.ENABLED:
+        return False
+    if folder.multi_config and entry.name not in folder.enabled:
         return False
     key = entry.key
-    return enabled[:4] == (key.uid, key.version, key.sequence_number, boot)
+    return enabled[:4] == (key.uid, key.version, key.sequence_number, disk.boot)
 
 
-def _change(entry: Entry, source: str, done: Mapping[str, str], folders: Mapping[str, Folder]) -> Iterator[Step]:
-    """Yield what is left of the change from version `source`, up to its removal."""
-    wanted = entry.version
-    old = folders.get(source)
-    if old is not None and old.state == records.ENABLED:
-        yield _step(DISABLE, entry, source)
-    if old is not None and CARRY not in done:
-        yield _step(CARRY, entry, wanted, source=source)
-    if UPDATE not in done:
-        disable_code = done.get(DISABLE, "0" if old is not None and old.state == records.ENABLED else NOT_RUN)
-        downgrade = records.version_key(wanted) < records.version_key(source)
-        # Azure's agent runs a downgrade's update in the old folder, and names the target both times.
-        variables = {
-            "VERSION": wanted,
-            _UPDATING_FROM: wanted if downgrade else source,
-            _DISABLE_CODE: disable_code,
-        }
-        yield _step(UPDATE, entry, source if downgrade and old is not None else wanted, variables)
-    if old is not None and UNINSTALL not in done:
-        yield _step(UNINSTALL, entry, source)
-    if old is not None:
-        yield _step(REMOVE, entry, source)
+def _enable_again(entry: Entry, goal: Goal, disk: Disk) -> Iterator[Step]:
+    """Yield the enable that a new boot of the machine asks for: of what was enabled, which may not be what is wanted.
+
+    It is not held back by what failed since: it has been enabled before, with what it depends on.
+    """
+    record = disk.records.get(entry.name)
+    if record is None or record.enabled is None or record.handler != entry.handler:
+        return
+    if hold.is_to_be_enabled_again(entry.name, disk) and hold.waits_for_boot(entry, goal, disk) is None:
+        was = record.enabled
+        key = entry.key._replace(uid=was.uid, version=was.version, sequence_number=was.sequence_number)
+        yield step(ENABLE, entry, was.version, uninstall_code(None), key=key, back=True)
 
 
-def _remove(entry: Entry, record: Record | None, disk: Disk) -> Iterator[Step]:
-    # Another extension may have the handler by now; it is not ours to remove then.
+def _remove(entry: Entry, goal: Goal, disk: Disk) -> Iterator[Step]:
+    folders, record = disk.handlers.get(entry.handler, {}), disk.records.get(entry.name)
+    move, current = disk.moves.get(entry.handler), disk.in_force(entry.handler)
+    versions = sorted(folders, key=records.version_key)
+    for version in versions:
+        if folders[version].multi_config and entry.name in folders[version].enabled:
+            yield step(DISABLE, entry, version)
+    if not _is_needed(entry, record, goal, disk):
+        for version in versions:
+            folder = folders[version]
+            if folder.state == records.ENABLED and not folder.multi_config:
+                yield step(DISABLE, entry, version)
+            touched = move is not None and version == move.target and "update" in move.done
+            if folder.state != records.UNUSABLE and (folder.state in records.IN_FORCE or touched):
+                wanted = step(UNINSTALL, entry, version)
+                if move is None or version == current or wanted.gone_mark not in move.done:
+                    yield wanted
+        for version in versions:
+            yield step(REMOVE, entry, version)
+        if move is not None or disk.aside.get(entry.handler):
+            yield step(SETTLE, entry, entry.version)
+    yield step(FORGET, entry, entry.version)
+
+
+def _is_needed(entry: Entry, record: Record | None, goal: Goal, disk: Disk) -> bool:
+    """Tell whether a handler is another extension's too: it is not this one's to remove then."""
+    folders = disk.handlers.get(entry.handler, {})
+    if any(folder.multi_config for folder in folders.values()):
+        wanted = {one.name for one in goal.entries if one.handler == entry.handler and one.key.state == "enabled"}
+        return bool((wanted | frozenset().union(*(folder.enabled for folder in folders.values()))) - {entry.name})
     others = any(
         other.handler == entry.handler and other.enabled is not None and name != entry.name
         for name, other in disk.records.items()
     )
-    if not others or (record is not None and record.enabled is not None):
-        folders = disk.handlers.get(entry.handler, {})
-        current = disk.in_force(entry.handler)
-        if current is not None:
-            if folders[current].state == records.ENABLED:
-                yield _step(DISABLE, entry, current)
-            yield _step(UNINSTALL, entry, current)
-        for version in sorted(folders, key=records.version_key):
-            yield _step(REMOVE, entry, version)
-    yield _step(FORGET, entry, entry.version)
-
-
-def _orphan(entry: Entry, _record: Record | None, _disk: Disk) -> Iterator[Step]:
-    yield _step(FORGET, entry, entry.version)
+    return others and (record is None or record.enabled is None)

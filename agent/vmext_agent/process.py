@@ -18,10 +18,13 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def boot_id() -> str:
-    """Return the id of this boot of the machine."""
+def boot() -> str:
+    """Return which boot of the machine this is: its id, and when pid 1 started.
+
+    A container that boots again keeps the kernel's id; its pid 1 is another one all the same.
+    """
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+        return f"{file.read().strip()}/{start_time(1) or 0}"
 
 
 def start_time(pid: int) -> int | None:
@@ -72,11 +75,37 @@ def signal_command(shim: int, number: signal.Signals) -> int:
         if (session in sessions or parent == shim) and pid not in (shim, own)
     ]
     for pid in members:
-        _signal(pid, number)
+        send(pid, number)
     return len(members)
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
+def kill_session(leader: int, started: int) -> int:
+    """End every process of a session by SIGKILL; return how many that were.
+
+    `leader` and `started` are the number and the start time of who led it. A number that is somebody else's by now
+    leads another session, which is left alone.
+    """
+    now = start_time(leader)
+    if now is not None and now != started:
+        return 0
+    members = [pid for pid in numbers() if _session(pid) == leader]
+    for pid in members:
+        send(pid, signal.SIGKILL)
+    return len(members)
+
+
+def numbers() -> list[int]:
+    """Return the numbers of all processes."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def _session(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[3]) if fields is not None and fields[0] not in "ZX" else 0
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may be gone."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -9,6 +9,7 @@ from vmext_agent.goal_state import Key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from vmext_agent.goal_state import Entry
 
@@ -24,11 +25,27 @@ NOT_RUN = "NOT_RUN"
 
 
 class Folder(NamedTuple):
-    """One version of a handler on disk: its state, and what its manifest says of updates."""
+    """One version of a handler on disk.
+
+    Attributes:
+        state: of the handler.
+        update_with_install: what its manifest says of updates.
+        continue_on_update_failure: likewise.
+        multi_config: it takes several extensions at once, by its manifest.
+        enabled: names of the extensions that are enabled in a multi-config handler.
+        sha256: of the package that it was unpacked from, empty where nobody knows.
+        number: the highest sequence number of its settings files.
+        heartbeat: it keeps a heartbeat file, by its manifest.
+    """
 
     state: str
     update_with_install: bool = True
     continue_on_update_failure: bool = False
+    multi_config: bool = False
+    enabled: frozenset[str] = frozenset()
+    sha256: str = ""
+    number: int = 0
+    heartbeat: bool = False
 
 
 class HandlerStatus(NamedTuple):
@@ -40,7 +57,17 @@ class HandlerStatus(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """How an entry ended other than by enabling. ``retry``: it is tried again by itself."""
+    """How an entry ended other than by enabling.
+
+    Attributes:
+        outcome: one of ``lifecycle``'s.
+        operation: at which it ended.
+        reason: CamelCase.
+        message: for people.
+        ended: RFC 3339.
+        retry: it is tried again by itself.
+        failed_version: that was taken back, empty where none was.
+    """
 
     outcome: str
     operation: str
@@ -48,14 +75,7 @@ class Verdict(NamedTuple):
     message: str
     ended: str
     retry: bool = False
-
-
-class Move(NamedTuple):
-    """A change of version that has begun: exit codes of what is done, by name of the step."""
-
-    source: str
-    target: str
-    done: Mapping[str, str]
+    failed_version: str = ""
 
 
 class Enabled(NamedTuple):
@@ -68,8 +88,53 @@ class Enabled(NamedTuple):
     until: float
 
 
+class Failure(NamedTuple):
+    """Why a change of version is taken back; ``kind`` is the step's, empty where the goal no longer wants it."""
+
+    kind: str
+    extension: str
+    reason: str
+    code: int
+    message: str
+
+
+class Move(NamedTuple):
+    """A change of a handler's version that has begun, and is neither settled nor taken back.
+
+    Attributes:
+        handler: ``<publisher>.<type>``.
+        source: version that was in force.
+        target: version that is to be.
+        was: what was enabled of the source, by extension.
+        done: exit codes of what is done, by the step's mark (``plan.mark``).
+        failure: why it goes back; None while it goes forward.
+        lost: what the commands said that failed on the way back, by their mark.
+    """
+
+    handler: str
+    source: str
+    target: str
+    was: Mapping[str, Enabled] = {}
+    done: Mapping[str, str] = {}
+    failure: Failure | None = None
+    lost: Mapping[str, str] = {}
+
+
 class Record(NamedTuple):
-    """What the agent knows of an extension; ``key`` and ``package`` are those of the entry it works on or did last."""
+    """What the agent knows of an extension.
+
+    Attributes:
+        extension: its name.
+        handler: ``<publisher>.<type>``.
+        key: of the entry that the agent works on, or did last.
+        package: which one that entry names (``package_id``).
+        began: when work on the entry began, RFC 3339.
+        verdict: how the entry ended, if not by enabling.
+        enabled: what is enabled of it, which may be of an earlier entry.
+        settings: which settings are in its settings file (``settings_id``).
+        handler_status: what the agent says of the handler.
+        busy_until: till when a busy package manager is waited for, in seconds since 1970; 0 before it was busy.
+    """
 
     extension: str
     handler: str
@@ -77,9 +142,10 @@ class Record(NamedTuple):
     package: str
     began: str
     verdict: Verdict | None = None
-    move: Move | None = None
     enabled: Enabled | None = None
+    settings: str = ""
     handler_status: HandlerStatus | None = None
+    busy_until: float = 0.0
 
     @property
     def is_enabled(self) -> bool:
@@ -93,16 +159,37 @@ class Record(NamedTuple):
 
 
 class Disk(NamedTuple):
-    """What is on the machine: records by extension, folders by handler and version, and which boot this is."""
+    """What is on the machine, and what is known of it besides.
+
+    Attributes:
+        records: by extension.
+        handlers: folders by handler and version.
+        boot: which boot of the machine this is.
+        aside: versions that were set aside, by handler.
+        moves: changes of versions under way, by handler.
+        outcomes: of the extensions that are enabled, by extension: ``lifecycle``'s words.
+        forbidden: extensions that the machine's policy keeps from running: for which reason, and in which words.
+        highest: the highest sequence number that the machine has taken.
+        incarnation: uid and generation of the newest goal that it has taken.
+    """
 
     records: Mapping[str, Record]
     handlers: Mapping[str, Mapping[str, Folder]]
     boot: str
+    aside: Mapping[str, frozenset[str]] = {}
+    moves: Mapping[str, Move] = {}
+    outcomes: Mapping[str, str] = {}
+    forbidden: Mapping[str, tuple[str, str]] = {}
+    highest: int = 0
+    incarnation: tuple[str, int] = ("", 0)
 
     def in_force(self, handler: str) -> str | None:
-        """Return the installed version of a handler: the highest, as in the contract, or None."""
-        folders = self.handlers.get(handler, {})
-        return max((v for v, folder in folders.items() if folder.state in IN_FORCE), key=version_key, default=None)
+        """Return the installed version of a handler: the highest, as in the contract, or None.
+
+        While a change goes on it is the version that the change has got to.
+        """
+        found = [version for version, folder in self.handlers.get(handler, {}).items() if folder.state in IN_FORCE]
+        return max(found, key=version_key) if len(found) > 1 else (found[0] if found else None)
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -119,61 +206,107 @@ def begin(record: Record | None, entry: Entry, now: str) -> Record:
     """Return the record of an entry that work begins on; what is known of the handler stays known."""
     if record is None or record.handler != entry.handler:
         return Record(entry.name, entry.handler, entry.key, package_id(entry), now)
-    move = record.move if record.move is not None and record.move.target == entry.version else None
-    return record._replace(key=entry.key, package=package_id(entry), began=now, verdict=None, move=move)
+    begun = record._replace(key=entry.key, package=package_id(entry), began=now, verdict=None, busy_until=0.0)
+    # What failed before a removal says nothing of how the removal goes.
+    return begun if entry.key.state == "enabled" else begun._replace(handler_status=None)
 
 
-def dump(record: Record) -> bytes:
-    """Return a record's form on disk."""
-    document = {
-        name: value._asdict() if isinstance(value, (Key, Verdict, Move, Enabled, HandlerStatus)) else value
-        for name, value in record._asdict().items()
-    }
-    return json.dumps(document, separators=(",", ":")).encode()
+def dump(value: Record | Move) -> bytes:
+    """Return the form on disk of a record or a move."""
+    return json.dumps(_plain(value), separators=(",", ":")).encode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return value
 
 
 def load(data: bytes, extension: str) -> Record:
     """Parse what ``dump`` made of that extension's record. Raises ValueError for anything else."""
-    try:
-        document = json.loads(data)
-        record = Record(
-            _text(document["extension"]),
-            _text(document["handler"]),
-            Key(**document["key"]),
-            _text(document["package"]),
-            _text(document["began"]),
-            Verdict(**document["verdict"]) if document["verdict"] else None,
-            Move(**document["move"]) if document["move"] else None,
-            Enabled(**document["enabled"]) if document["enabled"] else None,
-            HandlerStatus(**document["handler_status"]) if document["handler_status"] else None,
-        )
-    except (TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"it is no record: {error!r}") from None
+    record = _load(data, _record)
     if record.extension != extension:
         raise ValueError(f"it is the record of {record.extension!r:.100}")
-    for value, kinds in _shape(record):
-        if not isinstance(value, kinds):
-            raise ValueError(f"it is no record: {value!r:.80} is of another type than it was")  # noqa: TRY004 -- one kind of error for whoever reads files
     return record
 
 
-def _shape(record: Record) -> list[tuple[object, tuple[type, ...]]]:
-    key, verdict, move, enabled, status = record.key, record.verdict, record.move, record.enabled, record.handler_status
-    pairs: list[tuple[object, tuple[type, ...]]] = [(text, (str,)) for text in (key.uid, key.state, key.version)]
-    pairs.append((key.sequence_number, (int,)))
-    if verdict is not None:
-        pairs += [(text, (str,)) for text in verdict[:5]]
-    if move is not None:
-        pairs += [(move.source, (str,)), (move.target, (str,)), (move.done, (dict,))]
-    if enabled is not None:
-        pairs += [(enabled.uid, (str,)), (enabled.version, (str,)), (enabled.sequence_number, (int,))]
-        pairs += [(enabled.boot, (str,)), (enabled.until, (int, float))]
-    if status is not None:
-        pairs += [(status.status, (str,)), (status.code, (int,)), (status.message, (str,))]
-    return pairs
+def load_move(data: bytes, handler: str) -> Move:
+    """Parse what ``dump`` made of that handler's move. Raises ValueError for anything else."""
+    move = _load(data, _move)
+    if move.handler != handler:
+        raise ValueError(f"it is about {move.handler!r:.100}")
+    return move
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.80} is no string")
+def _record(document: Any) -> Record:
+    return Record(
+        extension=_is(str, document["extension"]),
+        handler=_is(str, document["handler"]),
+        key=_made(Key, document["key"], (str, str, int, str)),
+        package=_is(str, document["package"]),
+        began=_is(str, document["began"]),
+        verdict=_or_none(document["verdict"], lambda one: _made(Verdict, one, (str, str, str, str, str, bool, str))),
+        enabled=_or_none(document["enabled"], _enabled),
+        settings=_is(str, document["settings"]),
+        handler_status=_or_none(document["handler_status"], lambda one: _made(HandlerStatus, one, (str, int, str))),
+        busy_until=float(_is((int, float), document["busy_until"])),
+    )
+
+
+def _move(document: Any) -> Move:
+    source, target = (_version(document[name]) for name in ("source", "target"))
+    was, done, lost = (_is(dict, document[name]) for name in ("was", "done", "lost"))
+    return Move(
+        handler=_is(str, document["handler"]),
+        source=source,
+        target=target,
+        was={name: _enabled(one) for name, one in was.items()},
+        done={mark: _is(str, code) for mark, code in done.items()},
+        failure=_or_none(document["failure"], lambda one: _made(Failure, one, (str, str, str, int, str))),
+        lost={mark: _is(str, words) for mark, words in lost.items()},
+    )
+
+
+def _enabled(document: Any) -> Enabled:
+    return _made(Enabled, document, (str, str, int, str, (int, float)))
+
+
+def _version(value: object) -> str:
+    text: str = _is(str, value)
+    version_key(text)
+    return text
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+    N = TypeVar("N", bound=tuple[Any, ...])
+
+
+def _load(data: bytes, make: Callable[[Any], T]) -> T:
+    try:
+        return make(json.loads(data))
+    except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"it is not what was written there: {error!r:.200}") from None
+
+
+def _or_none(document: object, make: Callable[[Any], T]) -> T | None:
+    return None if document is None else make(document)
+
+
+def _made(kind: type[N], document: Any, kinds: tuple[Any, ...]) -> N:
+    """Return a value of a named tuple's type whose fields have the types that they must have."""
+    value = kind(**_is(dict, document))
+    for part, expected in zip(value, kinds):
+        _is(expected, part)
+    return value
+
+
+def _is(kind: Any, value: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{value!r:.80} is of another type")
     return value

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from vmext_agent import clock, lifecycle, status, text
+from vmext_agent import clock, lifecycle, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vmext_agent.goal_state import Key, Refused
-    from vmext_agent.records import Record
+    from vmext_agent.hold import Held
+    from vmext_agent.records import HandlerStatus, Record
     from vmext_agent.status import ExtensionStatus
 
     #: A JSON object.
@@ -22,6 +23,7 @@ TOTAL_BYTES = 512 << 10
 _MESSAGE = 8192
 _HANDLER_MESSAGE = 16384
 _SHORTEST = 64
+_NOTE, _NOTES = 1024, 8
 
 
 def extension(
@@ -32,6 +34,10 @@ def extension(
     ended: str,
     now: float,
     version: str | None,
+    handler_status: HandlerStatus | None = None,
+    notes: Sequence[str] = (),
+    held: Held | None = None,
+    key: Key | None = None,
 ) -> Document:
     """Return what is reported of one extension.
 
@@ -42,43 +48,61 @@ def extension(
         ended: when the status file was written, RFC 3339.
         now: seconds since 1970.
         version: of the handler in force, None for none.
+        handler_status: what the handler's heartbeat says; None for what the agent knows.
+        notes: what people should know besides.
+        held: why the entry that is wanted is not being carried out, None where it is.
+        key: of that entry, where it is not the record's.
     """
-    document: Document = {**_key(record.key)}
+    document: Document = {**_key(key or record.key)}
     verdict = record.verdict
     document["startTime"] = record.began
     if verdict is not None:
         document |= {"outcome": verdict.outcome, "operation": verdict.operation, "endTime": verdict.ended}
-        document |= {"reason": verdict.reason, "message": verdict.message}
+        document |= {"reason": verdict.reason, "message": verdict.message, "failedVersion": verdict.failed_version}
     elif record.is_enabled and record.enabled is not None:
-        document |= _enabled(said, ended, now, record.enabled.until)
+        document |= _enabled(said, ended, lifecycle.outcome(record, said, now), record.enabled.until)
     else:
         document |= {"outcome": lifecycle.RUNNING, "operation": operation}
+    if held is not None:
+        document = _held(document, held)
     document["installedVersion"] = version
-    if record.handler_status is not None:
-        document["handlerStatus"] = record.handler_status._asdict()
+    document["notes"] = [text.cut(text.clean(note), _NOTE) for note in notes[:_NOTES]]
+    status_ = handler_status or record.handler_status
+    if status_ is not None:
+        document["handlerStatus"] = status_._asdict()
     if said is not None and (record.is_enabled or verdict is not None):
         document["extensionStatus"] = _said(said)
     return fit(document, EXTENSION_BYTES)
 
 
-def _enabled(said: ExtensionStatus | None, ended: str, now: float, until: float) -> Document:
+def _held(document: Document, held: Held) -> Document:
+    """Return a document of an entry that is not carried out: how an earlier one ended is no answer to it."""
+    outcome = lifecycle.FAILED if held.failed else lifecycle.RUNNING
+    kept = {key: value for key, value in document.items() if key in ("uid", "state", "sequenceNumber", "version")}
+    if "startTime" in document:
+        kept["startTime"] = document["startTime"]
+    return {**kept, "outcome": outcome, "reason": held.reason, "message": held.message}
+
+
+def waiting(key: Key, held: Held) -> Document:
+    """Return what is reported of an entry of which nothing is known but why it is not carried out."""
+    return fit(_held(_key(key), held), EXTENSION_BYTES)
+
+
+def _enabled(said: ExtensionStatus | None, ended: str, outcome: str, until: float) -> Document:
     """Return the part that the status file of an enabled extension decides."""
-    document: Document = {"operation": "Enable"}
+    document: Document = {"operation": "Enable", "outcome": outcome}
     if said is not None and said.is_final:
-        failed = said.status == status.ERROR
-        document |= {"outcome": lifecycle.FAILED if failed else lifecycle.SUCCEEDED, "endTime": ended}
-        if failed:
+        document["endTime"] = ended
+        if outcome == lifecycle.FAILED:
             message = said.message or f"the extension reported an error with code {said.code} and no message"
             document |= {"reason": "ExecutionFailed", "message": message}
-    elif now >= until:
+    elif outcome == lifecycle.FAILED:
         what = "wrote no status" if said is None else "was still transitioning"
         message = f"the extension {what} until its time was over; what it started goes on"
-        document |= {"outcome": lifecycle.FAILED, "reason": "TimedOut", "message": message}
-        document["endTime"] = clock.rfc3339(until)
-    else:
-        document["outcome"] = lifecycle.RUNNING
-        if said is not None:
-            document["message"] = said.message
+        document |= {"reason": "TimedOut", "message": message, "endTime": clock.rfc3339(until)}
+    elif said is not None:
+        document["message"] = said.message
     return document
 
 
@@ -126,7 +150,8 @@ def _cut(document: Mapping[str, object], bound: int) -> Document:
         if isinstance(value, dict):
             made[key] = _cut(value, bound)
         elif isinstance(value, list):
-            made[key] = [_cut(part, bound) for part in value]
+            if value:
+                made[key] = [_cut(part, bound) if isinstance(part, dict) else part for part in value]
         elif key == "message" and isinstance(value, str) and value:
             own = _MESSAGE if "outcome" in document else _HANDLER_MESSAGE
             made[key] = text.cut(text.clean(value), min(own, bound))
@@ -135,12 +160,17 @@ def _cut(document: Mapping[str, object], bound: int) -> Document:
     return made
 
 
-def whole(facts: Mapping[str, object], extensions: Mapping[str, Document]) -> Document:
-    """Return the whole status, within its limit: each extension is cut to its share where all together are too long."""
-    share = max(1024, (TOTAL_BYTES - size(facts)) // max(len(extensions), 1) - 128)
-    if sum(size(one) for one in extensions.values()) > TOTAL_BYTES - size(facts):
-        extensions = {name: fit(one, share) for name, one in extensions.items()}
-    return {**facts, "extensions": dict(extensions)}
+def whole(facts: Mapping[str, object], extensions: Mapping[str, tuple[Document, int]]) -> Document:
+    """Return the whole status, within its limit: each extension is cut to its share where all together are too long.
+
+    `extensions` are documents and their sizes (``size``).
+    """
+    made = {name: document for name, (document, _) in extensions.items()}
+    room = TOTAL_BYTES - size(facts)
+    if sum(length for _, length in extensions.values()) > room:
+        share = max(1024, room // max(len(made), 1) - 128)
+        made = {name: fit(one, share) for name, one in made.items()}
+    return {**facts, "extensions": made}
 
 
 def merge_patch(old: Mapping[str, object], new: Mapping[str, object]) -> Document:

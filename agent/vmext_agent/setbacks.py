@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vmext_agent.disk import Store
     from vmext_agent.goal_state import Goal
     from vmext_agent.log import Log
-    from vmext_agent.plan import Step
+    from vmext_agent.steps import Step
 
 _NO_CODE = 1000
 

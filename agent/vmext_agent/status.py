@@ -76,7 +76,7 @@ def parse(data: bytes) -> ExtensionStatus | None:
     return ExtensionStatus(
         status=word if word in _KNOWN else ERROR,
         operation=_text(status.get("operation"), _MAX_NAME),
-        code=_code(status.get("code")),
+        code=code_of(status.get("code")),
         message=_message(status),
         time=_time(item.get("timestampUTC")),
         substatuses=tuple(_substatus(index, part) for index, part in enumerate(parts[:_MAX_SUBSTATUSES]) if part),
@@ -92,7 +92,7 @@ def _substatus(index: int, part: object) -> Substatus:
         raise StatusError(f"{path} lacks name or status")
     if word.lower() not in _KNOWN:
         raise StatusError(f"{path}.status is {text.clean(word)[:50]!r}, none of {', '.join(_KNOWN)}")
-    return Substatus(_text(name, _MAX_NAME) or "-", word.lower(), _code(part.get("code")), _message(part))
+    return Substatus(_text(name, _MAX_NAME) or "-", word.lower(), code_of(part.get("code")), _message(part))
 
 
 def _message(status: Mapping[str, object]) -> str:
@@ -104,7 +104,8 @@ def _text(value: object, limit: int) -> str:
     return text.cut(text.clean(value), limit) if isinstance(value, str) else ""
 
 
-def _code(value: object) -> int:
+def code_of(value: object) -> int:
+    """Return a code that a handler gave, 0 where it is none."""
     # Handlers write strings, floats and what not; what can't be a number is none.
     try:
         code = int(value) if isinstance(value, (int, float, str)) else 0

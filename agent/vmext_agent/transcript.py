@@ -6,10 +6,11 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from vmext_agent import clock, files, output
+from vmext_agent import clock, diagnosis, files, output
 from vmext_agent.goal_state import Key
-from vmext_agent.lifecycle import TIMED_OUT, Result
-from vmext_agent.plan import Step
+from vmext_agent.handler import PATH
+from vmext_agent.lifecycle import CANCELLED, TIMED_OUT, Result
+from vmext_agent.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +25,10 @@ _IN_LOG = 32 << 10
 _LOG_BYTES = 10 << 20
 
 
-def purpose_of(step: Step, *, until: float) -> dict[str, object]:
-    """Return a step as JSON, with when its status must be final (seconds since 1970)."""
-    return {**step._asdict(), "key": step.key._asdict(), "variables": dict(step.variables), "until": until}
+def purpose_of(step: Step, *, until: float, settings: str) -> dict[str, object]:
+    """Return a step as JSON, with when its status must be final (seconds since 1970) and its settings' digest."""
+    made = {**step._asdict(), "key": step.key._asdict(), "variables": dict(step.variables)}
+    return {**made, "until": until, "settings": settings}
 
 
 def step_of(purpose: Mapping[str, object]) -> Step | None:
@@ -37,9 +39,15 @@ def step_of(purpose: Mapping[str, object]) -> Step | None:
         return None
     kind, extension, handler, version, source = (text if isinstance(text, str) else "" for text in texts)
     try:
-        return Step(kind, extension, handler, version, Key(**key), variables, source)
+        return Step(kind, extension, handler, version, Key(**key), variables, source, purpose.get("back") is True)
     except TypeError:
         return None
+
+
+def settings_of(purpose: Mapping[str, object]) -> str:
+    """Return the digest of the settings that a command was given, empty where it got no new ones."""
+    settings = purpose.get("settings")
+    return settings if isinstance(settings, str) else ""
 
 
 def until_of(purpose: Mapping[str, object]) -> float:
@@ -48,27 +56,20 @@ def until_of(purpose: Mapping[str, object]) -> float:
     return float(until) if isinstance(until, (int, float)) else time.time()
 
 
-def result_of(running: Running, code: int, install_folder: str) -> Result:
+def result_of(running: Running, code: int, handler: Handler) -> Result:
     """Return how a command ended, in the contract's words (section 5)."""
     streams = _streams(running.folder, _IN_STATUS)
     if running.stopped_for == "TimedOut":
         return Result(TIMED_OUT, f"Timeout: {running.line}\n{streams}", "TimedOut")
     if running.stopped_for:
-        message = f"Cancelled: the goal no longer wants it: {running.line}\n{streams}"
+        message = f"{CANCELLED}: the goal no longer wants it: {running.line}\n{streams}"
         return Result(code or -1, message, running.stopped_for)
     if code == 0:
         return Result(0)
-    warning = ""
-    if code == 126 and _forbids_execution(install_folder):
-        warning = f" WARNING: {install_folder} is mounted with the noexec flag, which prevents execution"
-    return Result(code, f"[ExtensionOperationError] Non-zero exit code: {code}, {running.line}{warning}\n{streams}")
-
-
-def _forbids_execution(folder: str) -> bool:
-    try:
-        return bool(os.statvfs(folder).f_flag & os.ST_NOEXEC)
-    except OSError:
-        return False
+    reason, why = diagnosis.explain(code, handler.folder, running.line, PATH)
+    words = f" ({why})" if why else ""
+    message = f"[ExtensionOperationError] Non-zero exit code: {code}, {running.line}{words}\n{streams}"
+    return Result(code, message, reason)
 
 
 def _streams(folder: str, limit: int) -> str:
@@ -76,9 +77,12 @@ def _streams(folder: str, limit: int) -> str:
     return f"[stdout]\n{out}\n\n[stderr]\n{err}"
 
 
-def note(handler: Handler, running: Running, code: int) -> None:
-    """Append a command and what it printed to the handler's CommandExecution.log. Raises OSError."""
-    path = f"{handler.log_folder}/CommandExecution.log"
+def note(handler: Handler, running: Running, code: int, extension: str = "") -> None:
+    """Append a command and what it printed to the handler's CommandExecution.log. Raises OSError.
+
+    A handler that takes several extensions has one such log for each, named after it.
+    """
+    path = f"{handler.log_folder}/CommandExecution{extension and f'_{extension}'}.log"
     text = (
         f"{clock.log_time(time.time())} INFO {handler.log_prefix} Command: {running.line}\n"
         f"{_streams(running.folder, _IN_LOG)}\nExit code: {code}\n"

@@ -25,7 +25,7 @@ class Watcher:
 
     Args:
         client: its own connection.
-        on_goal: told of every new goal; called in the watcher's thread.
+        on_goal: told of every new goal, and of the object it was parsed from; called in the watcher's thread.
         on_status: told of the object's uid, resource version and status, whoever changed it.
         draw: randomness of the back-off.
     """
@@ -33,7 +33,7 @@ class Watcher:
     def __init__(
         self,
         client: Cluster,
-        on_goal: Callable[[Goal], None],
+        on_goal: Callable[[Goal, Mapping[str, object]], None],
         on_status: Callable[[str, str, Mapping[str, object]], None],
         draw: random.Random,
         log: Log,
@@ -102,4 +102,4 @@ class Watcher:
             self._log.error("The goal state can't be understood; the one before it stays in force", error=error)
             return
         self._seen = (goal.uid, goal.generation)
-        self._on_goal(goal)
+        self._on_goal(goal, event.obj)

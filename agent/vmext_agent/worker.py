@@ -7,25 +7,25 @@ import os
 import random
 import select
 import threading
-import time
 from typing import TYPE_CHECKING
 
-from vmext_agent import __version__, clock, guest, plan, process, report
+from vmext_agent import last_goal, policy, process
 from vmext_agent.cluster import Cluster
 from vmext_agent.disk import Store
 from vmext_agent.executor import Executor
-from vmext_agent.handler import Handler
+from vmext_agent.housekeeping import Housekeeping
 from vmext_agent.layout import Layout
 from vmext_agent.observer import Observer
 from vmext_agent.reporter import Reporter
+from vmext_agent.view import View
 from vmext_agent.watcher import Watcher
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmext_agent.config import Config
     from vmext_agent.goal_state import Goal
     from vmext_agent.log import Log
-    from vmext_agent.records import Record
-    from vmext_agent.report import Document
 
 
 _LONGEST_WAIT_S = 86_400.0
@@ -36,30 +36,30 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._goal: Goal | None = None
+        self._newest: tuple[Goal, Mapping[str, object]] | None = None
         self.descriptor, self._bell = os.pipe()
         os.set_blocking(self.descriptor, False)
         os.set_blocking(self._bell, False)
 
-    def put(self, goal: Goal) -> None:
-        """Hand over a goal."""
+    def put(self, goal: Goal, obj: Mapping[str, object]) -> None:
+        """Hand over a goal, and the object that it was parsed from."""
         with self._lock:
-            self._goal = goal
+            self._newest = (goal, obj)
         try:
             os.write(self._bell, b"!")
         except BlockingIOError:
             # It rings already.
             return
 
-    def take(self) -> Goal | None:
-        """Return the newest goal, None where there is none since the last time."""
+    def take(self) -> tuple[Goal, Mapping[str, object]] | None:
+        """Return the newest goal and its object, None where there is none since the last time."""
         try:
             os.read(self.descriptor, 4096)
         except BlockingIOError:
             return None
         with self._lock:
-            goal, self._goal = self._goal, None
-        return goal
+            newest, self._newest = self._newest, None
+        return newest
 
 
 class Worker:
@@ -69,18 +69,19 @@ class Worker:
         self._log = log
         self._layout = Layout(config.root)
         draw = random.Random()  # noqa: S311 -- spreads retries over time, keeps no secret
-        self._store = Store(self._layout, process.boot_id(), log)
+        self._store = Store(self._layout, process.boot(), log)
         self._store.load()
         self._observer = Observer(log)
+        self._policy = policy.Watch(config.root)
         self._executor = Executor(config, self._layout, self._store, log, draw)
         self._mailbox = Mailbox()
         self._reporter = Reporter(Cluster(config), config.report_delay_s, config.report_every_s, draw, log)
         self._watcher = Watcher(Cluster(config), self._mailbox.put, self._reporter.observe, draw, log)
-        self._facts: Document = {"agentVersion": __version__, "guest": guest.facts(config.root)}
+        self._housekeeping = Housekeeping(self._layout, log)
+        self._view = View(self._layout, self._store, self._observer, self._executor)
         self._goal: Goal | None = None
-        self._goal_at = ""
-        self._followed: dict[str, tuple[object, ...]] = {}
-        self._deadline: float | None = None
+        #: The object of the newest goal, until it is on disk.
+        self._unsaved: Mapping[str, object] | None = None
 
     def run(self) -> None:
         """Work for ever."""
@@ -91,15 +92,44 @@ class Worker:
         # What has been made so far stays: the collector need not look at it again, nor touch its pages.
         gc.collect()
         gc.freeze()
+        last = last_goal.load(self._layout, self._log)
+        if last is not None:
+            # Nothing is reported of it before the API server has said what it has: what was ready stays ready.
+            self._log.info("Working from the last goal state", incarnation=last.generation)
+            self._take(last)
+            self._work()
         while True:
             self._wait()
-            goal = self._mailbox.take()
-            if goal is not None:
-                self._take(goal)
-            self._observer.look()
+            newest = self._mailbox.take()
+            if newest is not None:
+                self._take(newest[0])
+                self._unsaved = newest[1]
+            self._work()
+
+    def _work(self) -> None:
+        """Do what can be done now, and have it reported."""
+        self._executor.set_policy(self._policy.current())
+        self._observer.look()
+        self._view.refresh()
+        self._executor.turn()
+        # What a command has left may be all that another one waited for.
+        while self._view.refresh():
             self._executor.turn()
-            if self._goal is not None:
-                self._reporter.submit(self._document(self._goal))
+        if self._goal is not None:
+            self._reporter.submit(self._view.document(self._goal))
+        self._save_goal()
+        self._housekeeping.turn(self._store.disk.handlers)
+
+    def _save_goal(self) -> None:
+        """Keep the newest goal on disk: after its first command has begun, since nobody waits for it."""
+        if self._unsaved is None or self._goal is None or not self._store.is_newest(self._goal):
+            self._unsaved = None
+            return
+        try:
+            last_goal.save(self._layout, self._unsaved)
+        except OSError as error:
+            self._log.warning("The goal state can't be kept on disk", error=error)
+        self._unsaved = None
 
     def _give_up(self, failed: threading.ExceptHookArgs) -> None:
         """End the process because a thread has: the parent starts another, and nothing that runs is lost."""
@@ -112,62 +142,22 @@ class Worker:
         for descriptor in (self._mailbox.descriptor, self._observer.descriptor, *self._executor.descriptors()):
             if descriptor >= 0:
                 poll.register(descriptor, select.POLLIN)
-        waits = [wait_s for wait_s in (self._executor.wait_s(), self._observer.wait_s()) if wait_s is not None]
-        if self._deadline is not None:
-            waits.append(max(0.0, self._deadline - time.time()))
+        waits = [self._executor.wait_s(), self._observer.wait_s(), self._view.wait_s(), self._housekeeping.wait_s()]
+        due = [wait_s for wait_s in waits if wait_s is not None]
         # Rounded up: a wait that ends too early would be one more turn for nothing. The kernel takes no wait of months.
-        poll.poll(int(min(*waits, _LONGEST_WAIT_S) * 1000) + 1 if waits else None)
+        poll.poll(int(min(*due, _LONGEST_WAIT_S) * 1000) + 1 if due else None)
 
     def _take(self, goal: Goal) -> None:
         self._log.info("A new goal state", incarnation=goal.generation, extensions=len(goal.entries))
         for refused in goal.refused:
             self._log.error("An entry of the goal state can't be carried out", extension=refused.name, why=refused.why)
+        if not self._store.take_goal(goal):
+            self._log.warning(
+                "The goal state is older than what this machine has taken; nothing old is carried out",
+                incarnation=goal.generation,
+                last_sequence_number=goal.last_sequence_number,
+                highest=self._store.disk.highest,
+            )
         self._goal = goal
-        self._goal_at = clock.rfc3339(time.time())
+        self._view.take_goal(goal)
         self._executor.set_goal(goal)
-
-    def _document(self, goal: Goal) -> Document:
-        extensions: dict[str, Document] = {one.name: report.refused(one, self._goal_at) for one in goal.refused}
-        self._deadline = None
-        for entry in goal.entries:
-            record = self._store.disk.records.get(entry.name)
-            if record is not None:
-                extensions[entry.name] = self._extension(record)
-        return report.whole({**self._facts, "observedGeneration": goal.generation}, extensions)
-
-    def _extension(self, record: Record) -> Document:
-        self._follow(record)
-        step = self._executor.step
-        operation = _operation(step.kind) if step is not None and step.extension == record.extension else ""
-        said = self._observer.said(record.extension)
-        now = time.time()
-        enabled = record.enabled if record.is_enabled and record.verdict is None else None
-        is_final = said.status is not None and said.status.is_final
-        if enabled is not None and not is_final and now < enabled.until:
-            self._deadline = min(self._deadline or enabled.until, enabled.until)
-        return report.extension(
-            record,
-            operation=operation,
-            said=said.status,
-            ended=said.written,
-            now=now,
-            version=self._store.disk.in_force(record.handler),
-        )
-
-    def _follow(self, record: Record) -> None:
-        """Follow the status file of what is enabled, or of what failed to be."""
-        key = record.key
-        is_there = key.version in self._store.disk.handlers.get(record.handler, {})
-        wanted = (record.handler, key.version, key.sequence_number, record.enabled, record.verdict)
-        if key.state != "enabled" or not is_there:
-            if self._followed.pop(record.extension, None) is not None:
-                self._observer.drop(record.extension)
-        elif (record.is_enabled or record.verdict is not None) and self._followed.get(record.extension) != wanted:
-            self._followed[record.extension] = wanted
-            handler = Handler(self._layout, record.handler, key.version)
-            self._observer.follow(record.extension, handler, key.sequence_number)
-
-
-def _operation(kind: str) -> str:
-    """Return the name of what is being done in a status; a step that takes no time has none."""
-    return kind.capitalize() if kind in (*plan.COMMANDS, plan.DOWNLOAD) else ""

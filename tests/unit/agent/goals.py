@@ -22,25 +22,32 @@ def entry(
     uid: str = "uid-1",
     handler: str = HANDLER,
     urls: tuple[str, ...] = ("http://127.0.0.1/p.zip",),
+    sha256: str = "a" * 64,
+    settings: str = "{}",
+    **fields: Any,
 ) -> Entry:
-    return Entry(name, Key(uid, state, number, version), handler, Package(urls, "a" * 64, 100), "{}", 60)
+    key, package = Key(uid, state, number, version), Package(urls, sha256, 100)
+    return Entry(name, key, handler, package, goal_state.settings_of(settings), 60, **fields)
 
 
-def goal(*entries: Entry) -> Goal:
-    return Goal("uid-goal", 1, entries)
+def goal(*entries: Entry, generation: int = 1, last: int | None = None, uid: str = "uid-goal") -> Goal:
+    ordered, circular = goal_state.by_level({one.name: one for one in entries})
+    highest = max((one.key.sequence_number for one in entries), default=0)
+    return Goal(uid, generation, ordered, tuple(circular), highest if last is None else last)
 
 
 def record(of: Entry, *, enabled: bool = False, boot: str = BOOT, **fields: Any) -> Record:
     made = records.begin(None, of, NOW)
     if enabled:
         key = of.key
-        fields["enabled"] = Enabled(key.uid, key.version, key.sequence_number, boot, 0.0)
+        fields.setdefault("enabled", Enabled(key.uid, key.version, key.sequence_number, boot, 0.0))
+        fields.setdefault("settings", of.settings.digest)
     return made._replace(**fields)
 
 
-def disk(*found: Record, folders: dict[str, Folder] | None = None, boot: str = BOOT) -> Disk:
+def disk(*found: Record, folders: dict[str, Folder] | None = None, boot: str = BOOT, **fields: Any) -> Disk:
     handlers = {HANDLER: folders} if folders else {}
-    return Disk({one.extension: one for one in found}, handlers, boot)
+    return Disk({one.extension: one for one in found}, handlers, boot, **fields)
 
 
 def failed(reason: str = "InstallFailed", *, retry: bool = False) -> Verdict:
@@ -62,7 +69,8 @@ def raw_entry(**fields: Any) -> dict[str, Any]:
 
 
 def raw_goal(*entries: Any) -> dict[str, Any]:
-    return {"metadata": {"uid": "uid-goal", "generation": 3}, "spec": {"extensions": list(entries)}}
+    spec = {"extensions": list(entries), "lastSequenceNumber": 9}
+    return {"metadata": {"uid": "uid-goal", "generation": 3}, "spec": spec}
 
 
 __all__ = [

@@ -23,7 +23,7 @@ def unpack(tmp_path: Path, content: bytes) -> Path:
     package, folder = tmp_path / "package.zip", tmp_path / "folder"
     package.write_bytes(content)
     folder.mkdir()
-    archive.unpack(str(package), str(folder))
+    archive.unpack(str(package), str(folder), lambda _size, _count: None)
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -66,9 +66,15 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def fetch(tmp_path: Path, *urls: str, sha256: str = SHA256, proxy: Mapping[str, str] | None = None) -> bytes:
+def fetch(
+    tmp_path: Path,
+    *urls: str,
+    sha256: str = SHA256,
+    proxy: Mapping[str, str] | None = None,
+    allows: Callable[[str], bool] = lambda _url: True,
+) -> bytes:
     path = tmp_path / "p.zip"
-    download.fetch(urls, sha256, len(CONTENT), str(path), download.Limits(2.0, 2.0, proxy or {}))
+    download.fetch(urls, sha256, len(CONTENT), str(path), download.Limits(2.0, 2.0, proxy or {}, allows))
     return path.read_bytes()
 
 
@@ -132,7 +138,15 @@ def test_user_password_and_query_of_an_address_are_not_told(tmp_path: Path) -> N
 
 def test_a_package_that_there_is_no_room_for_is_not_even_begun(tmp_path: Path, server: Server) -> None:
     instructions = packages.Instructions(
-        [f"{server.url}/p"], SHA256, 1 << 60, str(tmp_path / "p.zip"), str(tmp_path / "A.B-1"), 2.0, 2.0, {}
+        [f"{server.url}/p"],
+        SHA256,
+        1 << 60,
+        str(tmp_path / "p.zip"),
+        str(tmp_path / "A.B-1"),
+        2.0,
+        2.0,
+        {},
+        str(tmp_path),
     )
 
     with pytest.raises(PackageError, match="bytes are free") as caught:
@@ -140,3 +154,17 @@ def test_a_package_that_there_is_no_room_for_is_not_even_begun(tmp_path: Path, s
 
     assert caught.value.reason == "DiskFull"
     assert server.seen == []
+
+
+def test_a_host_that_policy_does_not_allow_is_not_asked(tmp_path: Path, server: Server) -> None:
+    with pytest.raises(PackageError, match="policy allows"):
+        fetch(tmp_path, f"{server.url}/p", allows=lambda _url: False)
+
+    assert server.seen == []
+
+
+def test_a_redirect_to_a_host_that_policy_does_not_allow_is_not_followed(tmp_path: Path, server: Server) -> None:
+    with pytest.raises(PackageError, match="policy allows"):
+        fetch(tmp_path, f"{server.url}/to/1", allows=lambda url: url.endswith("/to/1"))
+
+    assert server.seen == ["/to/1"]

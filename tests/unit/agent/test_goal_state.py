@@ -50,6 +50,16 @@ def test_a_goal_is_parsed_in_order_of_names() -> None:
         ({"timeoutSeconds": True}, "timeoutSeconds"),
         ({"state": "gone"}, "state"),
         ({"sequenceNumber": -1}, "sequenceNumber"),
+        ({"dependsOn": "other"}, "dependsOn"),
+        ({"dependsOn": ["one"]}, "dependsOn"),
+        ({"suppressFailures": "yes"}, "suppressFailures"),
+        ({"handler": handler(multiConfig=1)}, "handler.multiConfig"),
+        ({"handler": handler(limits=[])}, "handler.limits"),
+        ({"handler": handler(limits={"cpuMillicores": "1"})}, "handler.limits.cpuMillicores"),
+        ({"protectedSettings": "e30="}, "protectedSettings"),
+        ({"thumbprint": "A" * 40}, "protectedSettings"),
+        ({"protectedSettings": "{}", "thumbprint": "A" * 40}, "protectedSettings"),
+        ({"protectedSettings": "e30=", "thumbprint": "../" + "A" * 37}, "thumbprint"),
     ],
 )
 def test_an_entry_that_makes_no_sense_is_refused_alone_and_says_where(fields: dict[str, Any], path: str) -> None:
@@ -123,3 +133,60 @@ def test_a_byte_order_mark_before_a_manifest_is_no_harm() -> None:
 def test_a_command_with_a_null_is_refused() -> None:
     with pytest.raises(ManifestError, match="enableCommand is no command"):
         parsed(enableCommand="a\0b")
+
+
+def test_entries_come_by_level_and_each_knows_what_it_depends_on() -> None:
+    names = {"a": ["c", "b"], "b": ["d"], "c": [], "d": ["gone"]}
+    entries = [
+        raw_entry(name=name, dependsOn=others, handler=handler(name=f"Test.{name.upper()}"))
+        for name, others in names.items()
+    ]
+
+    goal = goal_state.parse(raw_goal(*entries))
+
+    assert [(entry.name, entry.level) for entry in goal.entries] == [("c", 0), ("d", 0), ("b", 1), ("a", 2)]
+    assert goal.entries[-1].depends_on == ("b", "c")
+
+
+def test_those_that_wait_for_each_other_are_refused_with_the_way_round() -> None:
+    names = {"a": ["b"], "b": ["c"], "c": ["b"], "d": []}
+    entries = [
+        raw_entry(name=name, dependsOn=others, handler=handler(name=f"Test.{name.upper()}"))
+        for name, others in names.items()
+    ]
+
+    goal = goal_state.parse(raw_goal(*entries))
+
+    assert [entry.name for entry in goal.entries] == ["d"]
+    assert [refused.why for refused in goal.refused] == [
+        "dependsOn: they wait for each other: b -> c -> b",
+        "dependsOn: they wait for each other: b -> c -> b",
+        "dependsOn: they wait for each other: c -> b -> c",
+    ]
+
+
+def test_a_handler_takes_several_extensions_where_all_say_so_and_want_one_version() -> None:
+    several = handler(multiConfig=True)
+    both = goal_state.parse(raw_goal(raw_entry(name="a", handler=several), raw_entry(name="b", handler=several)))
+    mixed = goal_state.parse(raw_goal(raw_entry(name="a", handler=several), raw_entry(name="b")))
+    newer = raw_entry(name="b", handler=several | {"version": "1.1.0"})
+    differ = goal_state.parse(raw_goal(raw_entry(name="a", handler=several), newer))
+
+    assert len(both.entries) == 2
+    assert [refused.name for refused in (*mixed.refused, *differ.refused)] == ["b", "b"]
+    assert "has 1.0.0 of the same handler" in differ.refused[0].why
+
+
+def test_settings_that_differ_in_anything_have_another_digest() -> None:
+    found = [
+        goal_state.parse(raw_goal(raw_entry(**fields))).entries[0].settings.digest
+        for fields in (
+            {},
+            {"settings": '{"a": 1}'},
+            {"protectedSettings": "e30=", "thumbprint": "A" * 40},
+            {"protectedSettings": "e31=", "thumbprint": "A" * 40},
+            {"protectedSettings": "e30=", "thumbprint": "B" * 40},
+        )
+    ]
+
+    assert len(set(found)) == 5

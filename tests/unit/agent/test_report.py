@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from unit.agent import goals, schema
 from unit.agent.goals import entry, record
-from vmext_agent import report
+from vmext_agent import report, status
 from vmext_agent.goal_state import Key, Refused
+from vmext_agent.hold import Held
 from vmext_agent.records import Enabled, HandlerStatus, Record, Verdict
 from vmext_agent.status import ExtensionStatus, Substatus
 
@@ -70,7 +72,7 @@ def test_two_hundred_long_winded_extensions_stay_within_the_whole() -> None:
     said = ExtensionStatus("error", message="x" * 16384, substatuses=(Substatus("n", "error", 1, "y" * 16384),) * 64)
     one = document(enabled(), said)
 
-    made = report.whole({"agentVersion": "1"}, {f"e{number}": one for number in range(256)})
+    made = report.whole({"agentVersion": "1"}, {f"e{number}": (one, report.size(one)) for number in range(256)})
 
     schema.check(made, SCHEMA)
     assert report.size(made) <= report.TOTAL_BYTES
@@ -89,3 +91,43 @@ def test_only_what_differs_is_sent() -> None:
 
     assert report.merge_patch(old, new) == {"b": {"d": None, "e": 3}, "gone": None, "list": [{"x": 2}]}
     assert report.merge_patch(new, new) == {}
+
+
+def test_fifty_extensions_with_long_files_still_report_all_that_tells_how_they_stand() -> None:
+    word = {"status": "error", "code": 3, "formattedMessage": {"message": "z" * 131072}}
+    said = status.parse(json.dumps([{"status": word}]).encode())
+    one = document(enabled(), said)
+
+    made = report.whole({"agentVersion": "1"}, {f"e{number}": (one, report.size(one)) for number in range(50)})
+
+    assert len(json.dumps(made)) <= report.TOTAL_BYTES
+    extensions = made["extensions"]
+    assert isinstance(extensions, dict)
+    assert len(extensions) == 50
+    for found in extensions.values():
+        assert (found["outcome"], found["reason"], found["extensionStatus"]["code"]) == ("Failed", "ExecutionFailed", 3)
+        assert "left out" in found["extensionStatus"]["message"]
+
+
+def test_an_entry_that_is_held_says_why_and_not_how_an_earlier_one_ended() -> None:
+    held = Held("PolicyForbids", "not on the list", failed=True)
+    wanted = goals.entry(number=7).key
+
+    made = report.extension(
+        enabled(),
+        operation="",
+        said=None,
+        ended="",
+        now=0.0,
+        version="1.0.0",
+        held=held,
+        key=wanted,
+        notes=("n" * 5000,),
+    )
+
+    assert (made["sequenceNumber"], made["outcome"], made["reason"]) == (7, "Failed", "PolicyForbids")
+    assert made["installedVersion"] == "1.0.0"
+    assert "endTime" not in made
+    notes = made["notes"]
+    assert isinstance(notes, list)
+    assert [len(note) for note in notes] == [1024]

@@ -1,0 +1,179 @@
+"""Control groups for the commands of handlers: limits for them, and a way to find what they leave running.
+
+Decided once, at start: a scope of systemd's, else a group below cgroup v2, else none. A handler's version has a group
+of its own, in which background children stay after the command that started them. Nothing of it ever fails a command:
+what can't be had is said in words, for the status.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from vmext_agent import files
+
+if TYPE_CHECKING:
+    from vmext_agent.goal_state import Limits
+
+SYSTEMD, CGROUP2, NONE = "systemd", "cgroup2", "none"
+_NAME = re.compile(r"[A-Za-z0-9.]{1,200}-[0-9.]{1,48}")
+_SLICE = "vmext"
+#: The period of cpu.max in microseconds.
+_PERIOD_US = 100_000
+
+
+class Placement(NamedTuple):
+    """Where a command is to run.
+
+    Attributes:
+        procs: the file that it writes itself into; empty for none.
+        scope: arguments for systemd-run, none of which has a blank in it; empty for none.
+        notes: what can't be applied, in words.
+    """
+
+    procs: str = ""
+    scope: str = ""
+    notes: tuple[str, ...] = ()
+
+
+NOWHERE = Placement()
+
+
+class Cgroups:
+    """What this machine has of control groups."""
+
+    def __init__(self, *, kind: str, root: str) -> None:
+        self.kind = kind
+        #: The mount point of cgroup v2; empty for none.
+        self._root = root
+        self._scopes = 0
+
+    def place(self, handler: str, version: str, limits: Limits) -> Placement:
+        """Return where the commands of a handler's version run, with its limits set. Never raises."""
+        name = f"{handler}-{version}"
+        if not _NAME.fullmatch(name) or self.kind == NONE:
+            return Placement(notes=_refused(limits, "this machine has no control groups to use"))
+        if self.kind == SYSTEMD:
+            self._scopes += 1
+            words = ["--scope", "--quiet", "--collect", f"--slice={_slice(name)}"]
+            words.append(f"--unit=vmext-{_escaped(name)}-{os.getpid()}-{self._scopes}.scope")
+            if limits.cpu_millicores:
+                words.append(f"--property=CPUQuota={max(1, limits.cpu_millicores // 10)}%")
+            if limits.memory_bytes:
+                words.append(f"--property=MemoryMax={limits.memory_bytes}")
+            return Placement(scope=" ".join(words))
+        folder = f"{self._root}/{_SLICE}/{name}"
+        try:
+            for path in (f"{self._root}/{_SLICE}", folder):
+                if not os.path.isdir(path):
+                    os.mkdir(path)
+        except OSError as error:
+            return Placement(notes=_refused(limits, f"its control group can't be made: {error.strerror}"))
+        return Placement(procs=f"{folder}/cgroup.procs", notes=self._limit(folder, limits))
+
+    def _limit(self, folder: str, limits: Limits) -> tuple[str, ...]:
+        notes: list[str] = []
+        cpu = f"{limits.cpu_millicores * _PERIOD_US // 1000} {_PERIOD_US}" if limits.cpu_millicores else "max"
+        memory = str(limits.memory_bytes) if limits.memory_bytes else "max"
+        for controller, file, value in (("cpu", "cpu.max", cpu), ("memory", "memory.max", memory)):
+            if value != "max":
+                for parent in (self._root, f"{self._root}/{_SLICE}"):
+                    _write(f"{parent}/cgroup.subtree_control", f"+{controller}")
+            if not _write(f"{folder}/{file}", value) and value != "max":
+                notes += _refused(_only(limits, controller), f"this machine's cgroup v2 has no {controller} controller")
+        return tuple(notes)
+
+    def members(self, handler: str, version: str) -> list[int]:
+        """Return the processes in the group of a handler's version."""
+        name = f"{handler}-{version}"
+        if not self._root or not _NAME.fullmatch(name):
+            return []
+        folder = f"{self._root}/{_slice_path(name) if self.kind == SYSTEMD else f'{_SLICE}/{name}'}"
+        found: list[int] = []
+        for path, _, _ in os.walk(folder):
+            try:
+                lines = files.read(f"{path}/cgroup.procs", 1 << 20).split()
+            except OSError:
+                continue
+            found += [int(line) for line in lines if line.isdigit() and line != b"0"]
+        return found
+
+    def remove(self, handler: str, version: str) -> None:
+        """Remove the group of a handler's version, once nothing runs in it."""
+        if self.kind == CGROUP2 and _NAME.fullmatch(f"{handler}-{version}"):
+            try:
+                os.rmdir(f"{self._root}/{_SLICE}/{handler}-{version}")
+            except OSError:
+                return
+
+
+def decide(proc: str = "/proc", run: str = "/run", path: str = os.defpath) -> Cgroups:
+    """Find out what this machine has: systemd that runs, a cgroup v2 that can be written, or none."""
+    root = _mount_point(f"{proc}/self/mountinfo")
+    has_runner = any(os.access(f"{folder}/systemd-run", os.X_OK) for folder in path.split(":"))
+    if os.path.isdir(f"{run}/systemd/system") and has_runner:
+        return Cgroups(kind=SYSTEMD, root=root)
+    if root and os.access(root, os.W_OK) and _is_writable(root):
+        return Cgroups(kind=CGROUP2, root=root)
+    return Cgroups(kind=NONE, root="")
+
+
+def _mount_point(mountinfo: str) -> str:
+    try:
+        with open(mountinfo, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                before, _, after = line.partition(" - ")
+                if after.startswith("cgroup2 "):
+                    return before.split()[4]
+    except (OSError, IndexError):
+        return ""
+    return ""
+
+
+def _is_writable(root: str) -> bool:
+    try:
+        os.makedirs(f"{root}/{_SLICE}", exist_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _write(path: str, value: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.write(descriptor, value.encode())
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _only(limits: Limits, controller: str) -> Limits:
+    return limits._replace(memory_bytes=0) if controller == "cpu" else limits._replace(cpu_millicores=0)
+
+
+def _refused(limits: Limits, why: str) -> tuple[str, ...]:
+    notes = []
+    if limits.cpu_millicores:
+        notes.append(f"the cpu limit of {limits.cpu_millicores}m can't be applied: {why}")
+    if limits.memory_bytes:
+        notes.append(f"the memory limit of {limits.memory_bytes} bytes can't be applied: {why}")
+    return tuple(notes)
+
+
+def _escaped(name: str) -> str:
+    """Return a name as a part of a unit's: a dash would make a slice of a slice."""
+    return name.replace("-", "_")
+
+
+def _slice(name: str) -> str:
+    return f"{_SLICE}-{_escaped(name)}.slice"
+
+
+def _slice_path(name: str) -> str:
+    return f"{_SLICE}.slice/{_slice(name)}"

@@ -1,0 +1,123 @@
+"""Why an entry is not begun yet, or not at all: pure. What is held changes by what others do, never by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vmext_agent import goal_state
+from vmext_agent.records import ENABLED
+
+if TYPE_CHECKING:
+    from vmext_agent.goal_state import Entry, Goal
+    from vmext_agent.records import Disk
+
+_SUCCEEDED, _FAILED, _RUNNING = "Succeeded", "Failed", "Running"
+
+
+class Held(NamedTuple):
+    """Why: ``failed`` where waiting does not help."""
+
+    reason: str
+    message: str
+    failed: bool = False
+
+
+def why(entry: Entry, goal: Goal, disk: Disk) -> Held | None:
+    """Return why an entry is held, None where it may be carried out."""
+    if is_behind(entry, goal, disk):
+        message = (
+            f"sequence number {entry.key.sequence_number} is not above {disk.highest}, which this machine has taken"
+            " already; nothing runs until there is a higher one"
+        )
+        return Held("SequenceBehind", message)
+    if entry.name in disk.forbidden and _runs_code(entry, disk):
+        return Held(*disk.forbidden[entry.name], failed=True)
+    if entry.key.state != goal_state.ENABLED:
+        return None
+    record = disk.records.get(entry.name)
+    if record is not None and record.key == entry.key:
+        # It was begun when what it depends on had succeeded; in a new boot of the machine that comes first again.
+        if record.enabled is None or record.enabled.boot == disk.boot:
+            return None
+        return waits_for_boot(entry, goal, disk)
+    return _depend(entry, goal, disk)
+
+
+def is_behind(entry: Entry, goal: Goal, disk: Disk) -> bool:
+    """Tell whether an entry is from the past: its number was given before one that the machine has taken.
+
+    A goal state that was deleted or restored from a backup says so by its highest number, or by its generation.
+    """
+    key, record = entry.key, disk.records.get(entry.name)
+    if record is not None and key == record.key:
+        return False
+    if record is not None and key.sequence_number < record.key.sequence_number:
+        return True
+    uid, generation = disk.incarnation
+    is_older = goal.uid == uid and goal.generation < generation and goal.last_sequence_number <= disk.highest
+    return key.sequence_number <= disk.highest and (goal.last_sequence_number < disk.highest or is_older)
+
+
+def _runs_code(entry: Entry, disk: Disk) -> bool:
+    """Tell whether code of the handler would run: what was never installed can be removed under any policy."""
+    return entry.key.state != goal_state.ORPHAN and (
+        entry.key.state == goal_state.ENABLED or disk.in_force(entry.handler) is not None
+    )
+
+
+def _depend(entry: Entry, goal: Goal, disk: Disk) -> Held | None:
+    refused = {one.name for one in goal.refused}
+    waits: Held | None = None
+    for name in entry.depends_on:
+        other = goal.entry(name)
+        if name in refused:
+            return _failed(name, "can't be carried out as it is written")
+        if other is None or other.key.state != goal_state.ENABLED:
+            waits = waits or Held("WaitingForDependency", f"waiting for {name}, which this machine does not have")
+            continue
+        outcome = _outcome(other, goal, disk)
+        if outcome == _FAILED and not other.suppress_failures:
+            return _failed(name, "failed")
+        if outcome == _RUNNING:
+            waits = waits or Held("WaitingForDependency", f"waiting for {name}, on which it depends")
+    return waits
+
+
+def _failed(name: str, what: str) -> Held:
+    message = f"{name}, on which it depends, {what}; it is begun as soon as that has succeeded"
+    return Held("DependencyFailed", message, failed=True)
+
+
+def _outcome(entry: Entry, goal: Goal, disk: Disk) -> str:
+    """Return how an entry that others depend on stands."""
+    record = disk.records.get(entry.name)
+    if record is None or record.key != entry.key:
+        held = why(entry, goal, disk)
+        return _FAILED if held is not None and held.failed else _RUNNING
+    if record.verdict is not None:
+        return _RUNNING if record.verdict.retry else _FAILED
+    if record.is_enabled and record.enabled is not None and record.enabled.boot == disk.boot:
+        return disk.outcomes.get(entry.name, _RUNNING)
+    return _RUNNING
+
+
+def is_to_be_enabled_again(name: str, disk: Disk) -> bool:
+    """Tell whether a new boot of the machine asks for an extension's enable, of whatever was enabled of it."""
+    record = disk.records.get(name)
+    enabled = record.enabled if record is not None else None
+    if record is None or enabled is None or enabled.boot == disk.boot or name in disk.forbidden:
+        return False
+    folder = disk.handlers.get(record.handler, {}).get(enabled.version)
+    return folder is not None and folder.state == ENABLED and disk.in_force(record.handler) == enabled.version
+
+
+def waits_for_boot(entry: Entry, goal: Goal, disk: Disk) -> Held | None:
+    """Return which dependency is still to be enabled in this boot, or has not ended since; None for none."""
+    for name in entry.depends_on:
+        other, record = goal.entry(name), disk.records.get(name)
+        if other is None or other.key.state != goal_state.ENABLED or record is None:
+            continue
+        is_running = record.is_enabled and disk.outcomes.get(name, _RUNNING) == _RUNNING
+        if is_to_be_enabled_again(name, disk) or (is_running and record.verdict is None):
+            return Held("WaitingForDependency", f"waiting for {name}, which the machine's new boot enables first")
+    return None

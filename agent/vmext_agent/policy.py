@@ -1,0 +1,193 @@
+"""What the machine's owner lets run there, whatever the goal says: ``/etc/vmext/policy.json``.
+
+::
+
+    {"version": 1,
+     "handlers": {"allow": ["Publisher.Type"], "deny": []},
+     "publishers": {"allow": ["Publisher"], "deny": []},
+     "downloads": {"hosts": ["packages.example.com", "*.example.org", "10.0.0.7:8080"]}}
+
+All but the version may be left out. Names are compared without regard to case. Whoever is denied is out; where there is
+any list of who is allowed, everybody else is out too. What is misspelt must not open a door: a key that is not known
+makes the whole file invalid, and an invalid file lets nothing new run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import urllib.parse
+from typing import TYPE_CHECKING, NamedTuple
+
+from vmext_agent import files
+from vmext_agent.errors import AgentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PATH = "etc/vmext/policy.json"
+_LIMIT = 64 << 10
+_LISTS = {"handlers": ("allow", "deny"), "publishers": ("allow", "deny"), "downloads": ("hosts",)}
+_PORTS = {"http": 80, "https": 443}
+
+
+class PolicyError(AgentError):
+    """A policy can't be used; ``path`` says where it is wrong."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path} {why}" if path else why)
+
+
+class Policy(NamedTuple):
+    """The rules, in lower case; None for a list that is not there. ``invalid`` says why none of it counts."""
+
+    file: str = f"/{PATH}"
+    allowed_handlers: frozenset[str] | None = None
+    denied_handlers: frozenset[str] = frozenset()
+    allowed_publishers: frozenset[str] | None = None
+    denied_publishers: frozenset[str] = frozenset()
+    hosts: tuple[str, ...] | None = None
+    invalid: str = ""
+
+    def forbids(self, handler: str, urls: Sequence[str]) -> str:
+        """Return why a handler from these addresses is not to run here; empty where it may."""
+        if self.invalid:
+            return f"nothing new runs on this machine: its policy {self.file} is invalid: {self.invalid}"
+        name = handler.lower()
+        publisher = name.rpartition(".")[0]
+        if name in self.denied_handlers:
+            return f"{self.file} on this machine denies {handler} (handlers.deny)"
+        if publisher in self.denied_publishers:
+            return f"{self.file} on this machine denies the publisher of {handler} (publishers.deny)"
+        has_list = self.allowed_handlers is not None or self.allowed_publishers is not None
+        listed = name in (self.allowed_handlers or ()) or publisher in (self.allowed_publishers or ())
+        if has_list and not listed:
+            return f"{self.file} on this machine allows some handlers and publishers, and {handler} is not of them"
+        if urls and not self.allowed_urls(urls):
+            hosts = ", ".join(sorted({_shown(url) for url in urls}))
+            return f"{self.file} on this machine does not allow downloads of {handler} from {hosts} (downloads.hosts)"
+        return ""
+
+    def allowed_urls(self, urls: Sequence[str]) -> tuple[str, ...]:
+        """Return those of some addresses that may be asked."""
+        return tuple(url for url in urls if self._allows(url))
+
+    def _allows(self, url: str) -> bool:
+        if self.invalid:
+            return False
+        if self.hosts is None:
+            return True
+        try:
+            parts = urllib.parse.urlsplit(url)
+            host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme, 0)
+        except ValueError:
+            return False
+        return bool(host) and any(_matches(pattern, host, port) for pattern in self.hosts)
+
+
+def _matches(pattern: str, host: str, port: int) -> bool:
+    name, number = _split(pattern)
+    if number and number != port:
+        return False
+    return host.endswith(name[1:]) and len(host) >= len(name) if name.startswith("*.") else host == name
+
+
+def _split(pattern: str) -> tuple[str, int]:
+    """Return host and port of a pattern; 0 for any port. Brackets around an IPv6 address fall away."""
+    name, colon, number = pattern.rpartition(":")
+    if colon and number.isdecimal() and (":" not in name or name.endswith("]")):
+        return name.strip("[]"), int(number)
+    return pattern.strip("[]"), 0
+
+
+def _shown(url: str) -> str:
+    try:
+        return urllib.parse.urlsplit(url).netloc.rpartition("@")[2][:200]
+    except ValueError:
+        return "an address that is none"
+
+
+def parse(data: bytes) -> Policy:
+    """Parse a policy. Raises PolicyError."""
+    try:
+        document = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise PolicyError("", f"it is not JSON: {str(error)[:200]}") from None
+    if not isinstance(document, dict):
+        raise PolicyError("", "it is not a JSON object")
+    version = document.pop("version", None)
+    if version != 1 or isinstance(version, bool):
+        raise PolicyError("version", f"is {str(version)[:50]!r}; it must be 1")
+    found: dict[str, frozenset[str] | None] = {}
+    for part, rules in document.items():
+        if part not in _LISTS:
+            raise PolicyError(_key(part), f"is not known; there are {', '.join(_LISTS)}")
+        if not isinstance(rules, dict):
+            raise PolicyError(part, "is not an object")
+        for name, entries in rules.items():
+            if name not in _LISTS[part]:
+                raise PolicyError(f"{part}.{_key(name)}", f"is not known; there are {', '.join(_LISTS[part])}")
+            if not isinstance(entries, list) or not all(isinstance(one, str) and one.strip() for one in entries):
+                raise PolicyError(f"{part}.{name}", "is not a list of names")
+            found[f"{part}.{name}"] = frozenset(one.strip().lower() for one in entries)
+    hosts = found.get("downloads.hosts")
+    return Policy(
+        allowed_handlers=found.get("handlers.allow"),
+        denied_handlers=found.get("handlers.deny") or frozenset(),
+        allowed_publishers=found.get("publishers.allow"),
+        denied_publishers=found.get("publishers.deny") or frozenset(),
+        hosts=None if hosts is None else tuple(sorted(host.rstrip(".") for host in hosts)),
+    )
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key is there twice")
+    return made
+
+
+def _key(name: str) -> str:
+    return name.encode("ascii", "backslashreplace").decode()[:50]
+
+
+def load(root: str = "/") -> Policy:
+    """Return the machine's policy: without a file, one that allows everything."""
+    path = f"{root.rstrip('/')}/{PATH}"
+    try:
+        _check_owner(os.lstat(path))
+        return parse(files.read(path, _LIMIT))
+    except FileNotFoundError:
+        return Policy()
+    except (OSError, PolicyError) as error:
+        return Policy(invalid=str(error))
+
+
+def _check_owner(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise PolicyError("", "it is not a regular file")
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+        raise PolicyError("", "it belongs to somebody else than root, or others may write it")
+
+
+class Watch:
+    """The machine's policy as it is now: read again when its file has changed."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._path = f"{root.rstrip('/')}/{PATH}"
+        self._seen: tuple[int, ...] | None = (-1,)
+        self._policy = Policy()
+
+    def current(self) -> Policy:
+        """Return it; the same value as before while nothing has changed."""
+        try:
+            found = os.lstat(self._path)
+            seen: tuple[int, ...] | None = (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid)
+        except OSError:
+            seen = None
+        if seen != self._seen:
+            self._seen = seen
+            self._policy = load(self._root)
+        return self._policy
