@@ -1,50 +1,34 @@
-"""What the agent costs a machine while nothing is to be done."""
+"""What the agent costs a machine: memory, and CPU time while nothing is to be done."""
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import simulated_guest
+from benchmarks import agent_process
 from benchmarks.figure import Figure
 
 IDLE_S = 60.0
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def measure(guest: simulated_guest.Guest, report: Callable[[str], None]) -> list[Figure]:
-    """Read memory and CPU time of all of the agent's processes over a minute of idleness."""
-    report(f"leaving the agent idle for {IDLE_S:.0f} s")
-    before = _cpu_seconds(guest)
-    time.sleep(IDLE_S)
-    used = _cpu_seconds(guest) - before
-    pids = _processes(guest)
-    anonymous = sum(_rollup(pid, "Anonymous") for pid in pids) / 1024
-    proportional = sum(_rollup(pid, "Pss") for pid in pids) / 1024
+def memory(guest: simulated_guest.Guest, suffix: str, what: str, bar_mb: float) -> list[Figure]:
+    """Read the memory of both processes; `suffix` goes to the figures' names, `what` says what the agent keeps."""
+    pids = agent_process.pids(guest)
+    anonymous = sum(agent_process.memory_mb(pid, "Anonymous") for pid in pids)
+    proportional = sum(agent_process.memory_mb(pid, "Pss") for pid in pids)
     return [
-        Figure("agent_anon_mb", anonymous, f"private anonymous memory of its {len(pids)} processes, idle", 20),
-        Figure("agent_pss_mb", proportional, "PSS of the same, which moves with the neighbours"),
-        Figure("agent_idle_cpu_s_per_min", used * 60 / IDLE_S, "CPU time of all its processes, idle", 0.05),
+        Figure(f"agent_anon_mb{suffix}", anonymous, f"private anonymous memory of both processes, {what}", bar_mb),
+        Figure(f"agent_pss_mb{suffix}", proportional, "PSS of the same, which moves with the neighbours"),
     ]
 
 
-def _processes(guest: simulated_guest.Guest) -> list[int]:
-    return [process.pid for process in guest.processes() if any("vmext_agent" in word for word in process.argv)]
-
-
-def _cpu_seconds(guest: simulated_guest.Guest) -> float:
-    total = 0
-    for pid in _processes(guest):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
-
-
-def _rollup(pid: int, field: str) -> int:
-    """Return a field of a process' memory in KiB."""
-    match = re.search(rf"^{field}:\s+(\d+) kB$", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-    assert match is not None, f"the kernel tells no {field}"
-    return int(match[1])
+def idle(guest: simulated_guest.Guest, what: str, report: Callable[[str], None]) -> list[Figure]:
+    """Read the CPU time of both processes over a minute of idleness; `what` says what the agent keeps."""
+    report(f"leaving the agent idle for {IDLE_S:.0f} s, {what}")
+    pids = agent_process.pids(guest)
+    before = sum(map(agent_process.cpu_seconds, pids))
+    time.sleep(IDLE_S)
+    used = sum(map(agent_process.cpu_seconds, pids)) - before
+    meaning = f"CPU time of both processes, idle, {what}"
+    return [Figure("agent_idle_cpu_s_per_min", used * 60 / IDLE_S, meaning, 0.02)]
