@@ -74,6 +74,8 @@ def _is_open(entry: Entry, goal: Goal, disk: Disk) -> bool:
 def _have(entry: Entry, goal: Goal, disk: Disk, *, leads: bool) -> Iterator[Step]:
     """Yield the steps of an extension that is wanted; one extension of a handler leads when its version changes."""
     move = disk.moves.get(entry.handler)
+    if move is None and _is_quiet(entry, disk):
+        return
     if move is not None and not change.has_arrived(entry, move, goal, disk):
         # A change that has begun is carried through, or taken back, whatever else waits.
         if leads:
@@ -91,6 +93,19 @@ def _have(entry: Entry, goal: Goal, disk: Disk, *, leads: bool) -> Iterator[Step
     if not own and not is_noted and disk.in_force(entry.handler) == entry.version:
         own = [step(ACCEPT, entry, entry.version)]
     yield from own
+
+
+def _is_quiet(entry: Entry, disk: Disk) -> bool:
+    """Tell, at little cost, whether an extension is all that is wanted of it: most are, most of the time."""
+    record = disk.records.get(entry.name)
+    return (
+        record is not None
+        and record.verdict is None
+        and record.key == entry.key
+        and record.settings == entry.settings.digest
+        and len(disk.handlers.get(entry.handler, ())) == 1
+        and _is_enabled_now(entry, record, disk)
+    )
 
 
 def _towards(entry: Entry, goal: Goal, disk: Disk, *, leads: bool) -> Iterator[Step]:

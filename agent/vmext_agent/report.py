@@ -178,10 +178,12 @@ def merge_patch(old: Mapping[str, object], new: Mapping[str, object]) -> Documen
     patch: Document = {key: None for key in old if key not in new}
     for key, value in new.items():
         before = old.get(key)
+        if value == before:
+            continue
         if isinstance(value, dict) and isinstance(before, dict):
             inner = merge_patch(before, value)
             if inner:
                 patch[key] = inner
-        elif value != before:
+        else:
             patch[key] = value
     return patch

@@ -51,14 +51,17 @@ class View:
         self._followed: dict[str, Record] = {}
         self._deadline: float | None = None
         self._told_at: float | None = None
+        #: What was looked at of the extensions that have ended.
+        self._final: dict[str, tuple[Record, Said]] = {}
         self._made: dict[str, tuple[Seen, Document, int]] = {}
 
     def take_goal(self, goal: Goal) -> None:
         """Speak of this goal from now on."""
         self._taken_at = clock.rfc3339(time.time())
         names = {entry.name for entry in goal.entries}
-        for name in [name for name in self._made if name not in names]:
-            del self._made[name]
+        for known in (self._made, self._final):
+            for name in [name for name in known if name not in names]:
+                del known[name]
 
     def wait_s(self) -> float | None:
         """Return how long nothing changes by time alone; None for ever."""
@@ -74,8 +77,16 @@ class View:
         now, outcomes = time.time(), self._store.outcomes
         self._deadline, changed = None, False
         for name, record in self._store.disk.records.items():
+            said = self._observer.said(name)
+            ended = self._final.get(name)
+            if ended is not None and ended[0] is record and ended[1] is said:
+                # Nothing has changed for it, and nothing changes by time.
+                continue
             self._follow(record)
-            found = lifecycle.outcome(record, self._observer.said(name).status, now)
+            said = self._observer.said(name)
+            found = lifecycle.outcome(record, said.status, now)
+            if found != lifecycle.RUNNING:
+                self._final[name] = (record, said)
             if record.enabled is not None and found == lifecycle.RUNNING and record.is_enabled:
                 self._deadline = min(self._deadline or record.enabled.until, record.enabled.until)
             if outcomes.get(name) != found:
@@ -115,6 +126,9 @@ class View:
     def _extension(self, entry: Entry, goal: Goal, busy: Held | None) -> tuple[Document, int] | None:
         disk, name = self._store.disk, entry.name
         record = disk.records.get(name)
+        known = self._made.get(name)
+        if known is not None and record is not None and self._is_unchanged(entry, record, known[0], busy):
+            return known[1], known[2]
         held = hold.why(entry, goal, disk) or self._executor.waits_for(name)
         if held is None and busy is not None and self._is_waiting(entry, record):
             held = busy
@@ -135,7 +149,6 @@ class View:
             held,
             entry,
         )
-        known = self._made.get(name)
         if known is None or known[0] != seen:
             document = report.extension(
                 record,
@@ -151,6 +164,26 @@ class View:
             )
             known = self._made[name] = (seen, document, report.size(document))
         return known[1], known[2]
+
+    def _is_unchanged(self, entry: Entry, record: Record, seen: Seen, busy: Held | None) -> bool:
+        """Tell, at little cost, that a report would be the same again: most are, most of the time."""
+        disk, step = self._store.disk, self._executor.step
+        return (
+            seen.record is record
+            and seen.entry is entry
+            and seen.held is None
+            and busy is None
+            and record.key == entry.key
+            and seen.outcome == self._store.outcomes.get(entry.name, "")
+            and seen.said is self._observer.said(entry.name)
+            and seen.handler_status is None
+            and not seen.operation
+            and (step is None or step.extension != entry.name)
+            and not entry.depends_on
+            and entry.name not in disk.forbidden
+            and entry.handler not in disk.moves
+            and seen.version == disk.in_force(entry.handler)
+        )
 
     def _notes(self, record: Record, entry: Entry) -> tuple[str, ...]:
         move, notes = self._store.disk.moves.get(record.handler), self._executor.notes(entry)
