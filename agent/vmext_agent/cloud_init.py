@@ -14,8 +14,8 @@ _LIMIT = 1 << 20
 def state(root: str = "/") -> str:
     """Return ``absent``, ``running``, ``done`` or ``error``.
 
-    ``result.json`` is written last; before it there is ``status.json`` with the stage that runs. A file that says that
-    cloud-init is off counts as absent, and so does one that can't be read.
+    ``result.json`` is written last; before it there is ``status.json`` with the stage that runs, and from the beginning
+    of the boot ``enabled`` or ``disabled``. What is disabled counts as absent, and so does a status that can't be read.
     """
     folder = f"{root.rstrip('/')}/run/cloud-init"
     result = _object(f"{folder}/result.json")
@@ -23,9 +23,13 @@ def state(root: str = "/") -> str:
         told = result.get("v1")
         errors = told.get("errors") if isinstance(told, dict) else None
         return ERROR if errors else DONE
-    if os.path.exists(f"{folder}/disabled") or _object(f"{folder}/status.json") is None:
+    if os.path.exists(f"{folder}/result.json"):
+        return ERROR
+    if os.path.exists(f"{folder}/disabled"):
         return ABSENT
-    return RUNNING
+    if os.path.lexists(f"{folder}/status.json"):
+        return RUNNING if _object(f"{folder}/status.json") is not None else ABSENT
+    return RUNNING if os.path.exists(f"{folder}/enabled") else ABSENT
 
 
 def _object(path: str) -> dict[str, object] | None:

@@ -26,6 +26,7 @@ _REQUEST_S = 30.0
 #: The API server sends a bookmark about every minute: silence for longer means that the connection is dead.
 _WATCH_S = 150.0
 _UNACKNOWLEDGED_MS = 30_000
+_MODIFIED = b'{"type":"MODIFIED","object":{'
 
 
 class ClusterError(AgentError):
@@ -60,12 +61,41 @@ class RefusedError(ClusterError):
     """400, 409, 413, 422: this very request will never be taken."""
 
 
-class Event(NamedTuple):
-    """What a watch brings. ``obj`` is None for a bookmark, and for an object that is gone (``deleted``)."""
+class Event:
+    """What a watch brings: an object's head at once, all of it when somebody asks.
+
+    Most events are the echo of this machine's own reports: reading the whole goal for each would cost more the more
+    extensions a machine has. ``is_there`` is false for a bookmark, and for an object that is gone (``deleted``).
+    """
+
+    __slots__ = ("_line", "_obj", "deleted", "generation", "is_there", "resource_version", "uid")
+
+    def __init__(self, head: Head, *, obj: Document | None = None, line: bytes = b"", deleted: bool = False) -> None:
+        self.resource_version, self.uid, self.generation = head
+        self.is_there = bool(line) or obj is not None
+        self.deleted = deleted
+        self._obj = obj
+        self._line = line
+
+    def obj(self) -> Document:
+        """Return the object. Raises ValueError where it is none."""
+        if self._obj is None:
+            self._obj = json.loads(self._line)["object"]
+            self._line = b""
+        return self._obj
+
+    def status(self) -> Document:
+        """Return the object's status, empty where it has none."""
+        found = self.obj().get("status")
+        return found if isinstance(found, dict) else {}
+
+
+class Head(NamedTuple):
+    """What an object is known by."""
 
     resource_version: str
-    obj: Document | None
-    deleted: bool
+    uid: str = ""
+    generation: int = 0
 
 
 class Cluster:
@@ -94,7 +124,10 @@ class Cluster:
         if not isinstance(metadata, dict) or not isinstance(items, list):
             raise UnavailableError("the API server's list of goal states has neither items nor metadata")
         found = items[0] if items and isinstance(items[0], dict) else None
-        return Event(str(metadata.get("resourceVersion", "")), found, deleted=found is None)
+        head = Head(str(metadata.get("resourceVersion", "")))
+        if found is not None:
+            head = _head(found)._replace(resource_version=head.resource_version)
+        return Event(head, obj=found, deleted=found is None)
 
     def watch(self, resource_version: str) -> Iterator[Event]:
         """Yield what happens to the GoalState after a version, until the server ends the watch. Raises ClusterError."""
@@ -112,7 +145,7 @@ class Cluster:
                     raise UnavailableError(
                         f"the watch broke in the middle of an event, or one is above {_MAX_LINE} bytes"
                     )
-                yield _event(line)
+                yield event(line)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise UnavailableError(f"the watch broke: {error!r:.200}") from None
         finally:
@@ -230,15 +263,47 @@ def _keep_alive(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
 
 
-def _event(line: bytes) -> Event:
-    event = json.loads(line)
-    if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+def event(line: bytes) -> Event:
+    """Return what a line of a watch says. Raises ClusterError, and ValueError for what is no event."""
+    glimpsed = _glimpse(line) if line.startswith(_MODIFIED) else None
+    if glimpsed is not None:
+        return Event(glimpsed, line=line)
+    found = json.loads(line)
+    if not isinstance(found, dict) or not isinstance(found.get("object"), dict):
         raise UnavailableError("an event of the watch is not an object with an object")
-    obj, kind = event["object"], event.get("type")
+    obj, kind = found["object"], found.get("type")
     if kind == "ERROR":
         message = f"watch: {obj.get('code')} {obj.get('message')}"
         raise GoneError(message) if obj.get("code") == http.client.GONE else UnavailableError(message)
-    metadata = obj.get("metadata")
-    version = str(metadata.get("resourceVersion", "")) if isinstance(metadata, dict) else ""
     deleted = kind == "DELETED"
-    return Event(version, None if deleted or kind == "BOOKMARK" else obj, deleted)
+    return Event(_head(obj), obj=None if deleted or kind == "BOOKMARK" else obj, deleted=deleted)
+
+
+def _head(obj: Mapping[str, object]) -> Head:
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, dict):
+        return Head("")
+    generation = metadata.get("generation")
+    uid, version = str(metadata.get("uid")), str(metadata.get("resourceVersion", ""))
+    return Head(version, uid, generation if isinstance(generation, int) else 0)
+
+
+def _glimpse(line: bytes) -> Head | None:
+    """Return an object's head without reading all of it; None where it is not in its usual place.
+
+    The API server writes keys in order of the alphabet, metadata before spec. Within a text quotes are escaped, so that
+    none of these can be part of one.
+    """
+    found: list[bytes] = []
+    at = 0
+    for mark, end in ((b'"generation":', b","), (b'"resourceVersion":"', b'"'), (b'"uid":"', b'"')):
+        start = line.find(mark, at)
+        if start < 0:
+            return None
+        at = line.find(end, start + len(mark))
+        found.append(line[start + len(mark) : at])
+    generation, version, uid = found
+    # The specification comes after: what was found there is something else's.
+    if not generation.isdigit() or at > line.find(b'"spec":'):
+        return None
+    return Head(version.decode("ascii", "replace"), uid.decode("ascii", "replace"), int(generation))

@@ -10,6 +10,8 @@ import re
 import signal
 import stat
 
+from vmext_agent import text
+
 _MEANINGS = {
     51: "UnsupportedOS",
     52: "MissingDependency",
@@ -21,8 +23,20 @@ _MEANINGS = {
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 _KILLED = 128
 _HEAD = 256
-#: e_machine of an ELF file, by what uname calls it.
-_MACHINES = {3: "i686", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "armv7l", 62: "x86_64", 183: "aarch64"}
+#: Programs by e_machine and byte order of their ELF file: what they are built for.
+_BUILT_FOR = {
+    (3, "little"): "i386",
+    (21, "big"): "ppc64",
+    (21, "little"): "ppc64le",
+    (22, "big"): "s390x",
+    (40, "little"): "arm",
+    (62, "little"): "x86_64",
+    (183, "little"): "aarch64",
+    (243, "little"): "riscv64",
+    (258, "little"): "loongarch64",
+}
+#: What a machine runs besides what it is itself.
+_RUNS_TOO = {"x86_64": "i386", "aarch64": "arm"}
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -36,10 +50,14 @@ def explain(code: int, folder: str, line: str, path: str) -> tuple[str, str]:
         path: the command's PATH.
     """
     reason = _MEANINGS.get(code, "")
-    if code == _NOT_EXECUTABLE:
-        return reason, _why_not_executable(folder, line)
-    if code == _NOT_FOUND:
-        return reason, _what_is_missing(line, path)
+    try:
+        if code == _NOT_EXECUTABLE:
+            return reason, _why_not_executable(folder, line)
+        if code == _NOT_FOUND:
+            return reason, _what_is_missing(folder, line, path)
+    except (OSError, ValueError):
+        # A path with a NUL or a lone surrogate in it is a ValueError.
+        return reason, ""
     if _KILLED < code < _KILLED + 65:
         return reason, _killed_by(code - _KILLED)
     return reason, ""
@@ -85,19 +103,27 @@ def _why_not_executable(folder: str, line: str) -> str:
     head = _head(program)
     if head is None:
         return ""
-    if head[:4] == b"\x7fELF" and len(head) > 20:
-        order = "little" if head[5] == 1 else "big"
-        machine = _MACHINES.get(int.from_bytes(head[18:20], order), "another machine")  # type: ignore[arg-type]
-        if machine != os.uname().machine:
-            return f"{os.path.basename(program)} is built for {machine}, and this machine is {os.uname().machine}"
     if not os.access(program, os.X_OK):
         return f"{os.path.basename(program)} is not executable"
-    return ""
+    machine = os.uname().machine
+    foreign = built_for(head, machine)
+    return f"{os.path.basename(program)} is built for {foreign}, and this machine is {machine}" if foreign else ""
+
+
+def built_for(head: bytes, machine: str) -> str:
+    """Return what a program is built for by its first bytes; empty where `machine` (as of uname) may well run it."""
+    if head[:4] != b"\x7fELF" or len(head) < 20:
+        return ""
+    own = "arm" if machine.startswith("arm") else "i386" if machine[:1] == "i" and machine[2:] == "86" else machine
+    little = head[5] == 1
+    number = int.from_bytes(head[18:20], "little" if little else "big")
+    target = _BUILT_FOR.get((number, "little" if little else "big"), f"another one (ELF machine {number})")
+    return "" if own not in _BUILT_FOR.values() or target in (own, _RUNS_TOO.get(own)) else target
 
 
 def _mount_of(folder: str) -> str:
     """Return the mount point that a folder lies in."""
-    best = "/"
+    folder, best = os.path.realpath(folder), "/"
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
             for entry in file:
@@ -109,7 +135,7 @@ def _mount_of(folder: str) -> str:
     return best
 
 
-def _what_is_missing(line: str, path: str) -> str:
+def _what_is_missing(folder: str, line: str, path: str) -> str:
     """Return which interpreter, or which program, is not there."""
     program = _program(line)
     name = os.path.basename(program)
@@ -121,16 +147,21 @@ def _what_is_missing(line: str, path: str) -> str:
     first = head.split(b"\n", 1)[0]
     if first.endswith(b"\r"):
         return f"the first line of {name} ends with a carriage return: it was saved with line ends of Windows"
-    shown = first.decode("ascii", "backslashreplace")[:120]
-    words = shown[2:].split()
+    shown = text.decode(first)[:120]
+    words = os.fsdecode(first[2:]).split()
     if not words:
         return ""
-    if not os.path.exists(os.path.join(os.path.dirname(program), words[0])):
-        return f"{name} wants the interpreter {words[0]!r} ({shown}), which this machine does not have"
+    # A relative one is looked for where the command runs.
+    if not os.path.exists(os.path.join(folder, words[0])):
+        return f"{name} wants the interpreter {_quoted(words[0])} ({shown}), which this machine does not have"
     arguments = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
     if os.path.basename(words[0]) == "env" and arguments and not _is_on(path, arguments[0]):
-        return f"{name} wants the interpreter {arguments[0]!r} ({shown}), which is not on PATH"
+        return f"{name} wants the interpreter {_quoted(arguments[0])} ({shown}), which is not on PATH"
     return ""
+
+
+def _quoted(word: str) -> str:
+    return f"'{text.clean(word)[:120]}'"
 
 
 def _is_on(path: str, program: str) -> bool:

@@ -13,7 +13,7 @@ from vmext_agent.errors import StatusError
 SILENT_S = 600.0
 READY, NOT_READY, UNRESPONSIVE = "Ready", "NotReady", "Unresponsive"
 _KNOWN = {"ready": READY, "notready": NOT_READY}
-_LIMIT = 1 << 20
+_LIMIT = 64 << 10
 _MESSAGE = 8192
 
 

@@ -1,7 +1,7 @@
 """Who holds the locks of the machine's package managers: looked at, never taken, nor made.
 
-dpkg, apt and rpm lock files by fcntl, of which the kernel names the holder (F_GETLK); flock would not see them. dnf and
-zypper keep the number of their process in a file.
+dpkg, apt, rpm, dnf 5 and tdnf lock files by fcntl, of which the kernel names the holder (F_GETLK); flock would not see
+them. dnf 4, yum and zypper keep the number of their process in a file.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import time
 from typing import NamedTuple
 
-from vmext_agent import files, text
+from vmext_agent import clock, files, process, text
 
 #: Lock files by manager, as they are locked by fcntl.
 _LOCKED = (
@@ -21,6 +22,8 @@ _LOCKED = (
     ("apt", "var/cache/apt/archives/lock"),
     ("rpm", "var/lib/rpm/.rpm.lock"),
     ("rpm", "usr/lib/sysimage/rpm/.rpm.lock"),
+    ("dnf", "run/dnf/rpmtransaction.lock"),
+    ("tdnf", "run/.tdnf-instance-lockfile"),
 )
 #: Files that hold a process' number by manager.
 _NUMBERED = (
@@ -29,10 +32,13 @@ _NUMBERED = (
     ("dnf", "var/cache/dnf/download_lock.pid"),
     ("dnf", "var/lib/dnf/rpmdb_lock.pid"),
     ("zypper", "run/zypp.pid"),
+    ("zypper", "run/zypp-rpm.pid"),
 )
 #: struct flock of 64-bit Linux: type, whence, start, length, pid.
 _FLOCK = struct.Struct("hhqqi4x")
-_INTERPRETERS = ("python", "perl", "ruby", "sh", "bash", "dash")
+_INTERPRETERS = ("python", "platform-python", "perl", "ruby", "sh", "bash", "dash")
+#: A file's time and a process' start come from two clocks.
+_CLOCKS_DIFFER_S = 2.0
 
 
 class Holder(NamedTuple):
@@ -55,7 +61,7 @@ def holder(root: str = "/") -> Holder | None:
     for manager, name in _NUMBERED:
         path = f"{base}/{name}"
         pid = _number_in(path)
-        if pid and os.path.exists(f"/proc/{pid}"):
+        if pid and _has_written(pid, path):
             return Holder(manager, pid, _program(pid), path)
     return None
 
@@ -85,14 +91,43 @@ def _number_in(path: str) -> int:
     return int(found) if found.isdigit() and len(found) < 10 else 0
 
 
-def _program(pid: int) -> str:
-    """Return a process' name: of a script, the script's."""
+def _has_written(pid: int, path: str) -> bool:
+    """Tell whether a process lives, and did already when the file was written.
+
+    Some of these files outlive a boot, and by then their number can belong to anybody.
+    """
+    started = process.start_time(pid)
+    if started is None:
+        return False
+    began = time.time() - clock.since_boot() + started / os.sysconf("SC_CLK_TCK")
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read(4096).split(b"\0")
+        return began <= os.stat(path).st_mtime + _CLOCKS_DIFFER_S
     except OSError:
-        return ""
-    names = [text.decode(word.rpartition(b"/")[2])[:64] for word in words if word and not word.startswith(b"-")]
-    if len(names) > 1 and names[0].rstrip("0123456789.") in _INTERPRETERS:
-        return names[1]
-    return names[0] if names else ""
+        return False
+
+
+def _program(pid: int) -> str:
+    """Return a process' name: of a script, the script's; never what an interpreter was given as text."""
+    words = _read(f"/proc/{pid}/cmdline").split(b"\0")
+    name = _shown(words[0] or _read(f"/proc/{pid}/comm"))
+    if name.rstrip("0123456789.") not in _INTERPRETERS:
+        return name
+    for word in words[1:]:
+        if word and not word.startswith(b"-"):
+            return _shown(word)
+        if not word.startswith(b"--") and any(letter in word for letter in (b"c", b"e", b"E")):
+            # What follows is a program's text, which may hold anything.
+            return name
+    return name
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4096)
+    except OSError:
+        return b""
+
+
+def _shown(word: bytes) -> str:
+    return " ".join(text.decode(word.rpartition(b"/")[2]).split())[:64]

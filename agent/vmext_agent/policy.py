@@ -30,6 +30,8 @@ PATH = "etc/vmext/policy.json"
 _LIMIT = 64 << 10
 _LISTS = {"handlers": ("allow", "deny"), "publishers": ("allow", "deny"), "downloads": ("hosts",)}
 _PORTS = {"http": 80, "https": 443}
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
+_IPV6 = frozenset("0123456789abcdef:.")
 
 
 class PolicyError(AgentError):
@@ -88,17 +90,25 @@ class Policy(NamedTuple):
 
 def _matches(pattern: str, host: str, port: int) -> bool:
     name, number = _split(pattern)
-    if number and number != port:
+    if number is not None and number != port:
         return False
     return host.endswith(name[1:]) and len(host) >= len(name) if name.startswith("*.") else host == name
 
 
-def _split(pattern: str) -> tuple[str, int]:
-    """Return host and port of a pattern; 0 for any port. Brackets around an IPv6 address fall away."""
+def _split(pattern: str) -> tuple[str, int | None]:
+    """Return host and port of a pattern; None for any port. Brackets around an IPv6 address fall away."""
     name, colon, number = pattern.rpartition(":")
     if colon and number.isdecimal() and (":" not in name or name.endswith("]")):
-        return name.strip("[]"), int(number)
-    return pattern.strip("[]"), 0
+        return name.strip("[]").rstrip("."), int(number)
+    return pattern.strip("[]").rstrip("."), None
+
+
+def _is_host(pattern: str) -> bool:
+    """Tell whether a pattern could match anything: a whole address, or a star within, never would."""
+    name, number = _split(pattern)
+    name = name[2:] if name.startswith("*.") else name
+    known = name.count(":") > 1 and _IPV6.issuperset(name) if ":" in name else bool(name) and _NAME.issuperset(name)
+    return known and (number is None or 0 < number < 1 << 16)
 
 
 def _shown(url: str) -> str:
@@ -132,12 +142,16 @@ def parse(data: bytes) -> Policy:
                 raise PolicyError(f"{part}.{name}", "is not a list of names")
             found[f"{part}.{name}"] = frozenset(one.strip().lower() for one in entries)
     hosts = found.get("downloads.hosts")
+    for host in sorted(hosts or ()):
+        if not _is_host(host):
+            why = f"holds {_key(host)!r}; write example.com, *.example.com or example.com:8080"
+            raise PolicyError("downloads.hosts", why)
     return Policy(
         allowed_handlers=found.get("handlers.allow"),
         denied_handlers=found.get("handlers.deny") or frozenset(),
         allowed_publishers=found.get("publishers.allow"),
         denied_publishers=found.get("publishers.deny") or frozenset(),
-        hosts=None if hosts is None else tuple(sorted(host.rstrip(".") for host in hosts)),
+        hosts=None if hosts is None else tuple(sorted(hosts)),
     )
 
 
@@ -167,8 +181,10 @@ def load(root: str = "/") -> Policy:
 def _check_owner(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise PolicyError("", "it is not a regular file")
-    if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
-        raise PolicyError("", "it belongs to somebody else than root, or others may write it")
+    if found.st_uid not in (0, os.geteuid()):
+        raise PolicyError("", f"it belongs to user {found.st_uid}; give it to root")
+    if found.st_mode & 0o022:
+        raise PolicyError("", "its group or others may write it; chmod it to 0644")
 
 
 class Watch:
@@ -184,10 +200,16 @@ class Watch:
         """Return it; the same value as before while nothing has changed."""
         try:
             found = os.lstat(self._path)
-            seen: tuple[int, ...] | None = (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid)
-        except OSError:
+            # The time of change sees to what keeps size and time of writing, and to owner and mode.
+            seen: tuple[int, ...] | None = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        except FileNotFoundError:
             seen = None
-        if seen != self._seen:
+        except OSError as error:
+            seen = (error.errno or 0,)
+        # What can't be read now may be readable in a moment, and be the same file.
+        if seen != self._seen or self._policy.invalid:
             self._seen = seen
-            self._policy = load(self._root)
+            loaded = load(self._root)
+            if loaded != self._policy:
+                self._policy = loaded
         return self._policy

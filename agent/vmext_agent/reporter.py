@@ -11,7 +11,7 @@ from vmext_agent.backoff import Backoff
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from vmext_agent.cluster import Cluster
     from vmext_agent.log import Log
@@ -46,6 +46,9 @@ class Reporter:
         self._version = ""
         self._known: Mapping[str, object] = {}
         self._sent_at: dict[str, float] = {}
+        self._is_sending = False
+        #: The newest status that was seen while a report was on its way.
+        self._heard: tuple[str, Callable[[], Mapping[str, object]]] | None = None
 
     def start(self) -> None:
         """Begin; the thread ends with the process."""
@@ -60,13 +63,17 @@ class Reporter:
                 self._wanted = document
                 self._changed.notify()
 
-    def observe(self, uid: str, version: str, status: Mapping[str, object]) -> None:
-        """Take note of the status that the API server has: what differs from it is what is sent."""
+    def observe(self, uid: str, version: str, read: Callable[[], Mapping[str, object]]) -> None:
+        """Take note of the status that the API server has: what differs from it is what is sent.
+
+        While a report is on its way, what comes is most likely its echo: then it need not be read.
+        """
         with self._changed:
-            if uid == self._uid and not _is_newer(version, self._version):
-                return
-            self._uid, self._version, self._known = uid, version, status
-            self._changed.notify()
+            if uid == self._uid and self._is_sending:
+                self._heard = (version, read)
+            elif uid != self._uid or _is_newer(version, self._version):
+                self._uid, self._version, self._known = uid, version, read()
+                self._changed.notify()
 
     def _run(self) -> None:
         not_before = 0.0
@@ -79,8 +86,18 @@ class Reporter:
                         break
                     self._changed.wait(wait_s)
                 wanted, known, uid = self._wanted, self._known, self._uid
+                self._is_sending = True
             if wanted is not None:
                 not_before = time.monotonic() + self._send(wanted, known, uid)
+            self._listen(uid)
+
+    def _listen(self, uid: str) -> None:
+        """Take in what was seen while a report was on its way, if it was more than its echo."""
+        with self._changed:
+            self._is_sending = False
+            heard, self._heard = self._heard, None
+            if heard is not None and uid == self._uid and _is_newer(heard[0], self._version):
+                self._version, self._known = heard[0], heard[1]()
 
     def _due(self) -> float | None:
         """Return when the next report is due, by the monotonic clock; None for not before something changes."""

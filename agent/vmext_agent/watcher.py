@@ -26,7 +26,7 @@ class Watcher:
     Args:
         client: its own connection.
         on_goal: told of every new goal, and of the object it was parsed from; called in the watcher's thread.
-        on_status: told of the object's uid, resource version and status, whoever changed it.
+        on_status: told of the object's uid and resource version, whoever changed it, and how to read its status.
         draw: randomness of the back-off.
     """
 
@@ -34,7 +34,7 @@ class Watcher:
         self,
         client: Cluster,
         on_goal: Callable[[Goal, Mapping[str, object]], None],
-        on_status: Callable[[str, str, Mapping[str, object]], None],
+        on_status: Callable[[str, str, Callable[[], Mapping[str, object]]], None],
         draw: random.Random,
         log: Log,
     ) -> None:
@@ -76,7 +76,7 @@ class Watcher:
     def _events(self) -> Iterator[Event]:
         if not self._version:
             event = self._client.read()
-            if event.obj is None and self._seen is None:
+            if not event.is_there and self._seen is None:
                 self._log.info("There is no goal state yet; waiting for it")
             yield event
         yield from self._client.watch(self._version)
@@ -89,17 +89,15 @@ class Watcher:
                 self._log.warning("The goal state is gone; everything stays as it is")
             self._seen = None
             return
-        if event.obj is None:
+        if not event.is_there:
             return
-        metadata, status = event.obj.get("metadata"), event.obj.get("status")
-        fields = metadata if isinstance(metadata, dict) else {}
-        self._on_status(str(fields.get("uid")), event.resource_version, status if isinstance(status, dict) else {})
-        if self._seen == (fields.get("uid"), fields.get("generation")):
+        self._on_status(event.uid, event.resource_version, event.status)
+        if self._seen == (event.uid, event.generation):
             return
         try:
-            goal = goal_state.parse(event.obj)
+            goal = goal_state.parse(event.obj())
         except GoalStateError as error:
             self._log.error("The goal state can't be understood; the one before it stays in force", error=error)
             return
         self._seen = (goal.uid, goal.generation)
-        self._on_goal(goal, event.obj)
+        self._on_goal(goal, event.obj())
