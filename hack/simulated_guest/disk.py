@@ -1,7 +1,8 @@
-"""The guest's disk: a tmpfs that holds what the guest writes, and the root folder put together from it and the host's.
+"""The guest's disk: what holds all that the guest writes, and the root folder put together from it and the host's.
 
-A tmpfs, because it vanishes with the last process that has it mounted, whatever kills that; because an overlay's upper
-layer can neither lie below its own lower one nor on another overlay; and because its size can be bounded.
+It is a tmpfs, because it vanishes with the last process that has it mounted, whatever kills that; because an overlay's
+upper layer can neither lie below its own lower one nor on another overlay; and because its size can be bounded. Where
+power is to be cut it is an ext4 in a file instead (`block_device`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulated_guest import furniture, kernel
+from simulated_guest import block_device, furniture, kernel
 from simulated_guest.errors import SetupError
 
+_IMAGE = "disk.img"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 OWN_AT_EVERY_BOOT = tuple(map(Path, ("/dev", "/proc", "/run", "/sys", "/tmp")))
@@ -53,7 +55,7 @@ class Disk:
     written: tuple[Written, ...]
 
 
-def make(folder: Path, name: str, *, full: bool, disk_bytes: int | None) -> Disk:
+def make(folder: Path, name: str, *, full: bool, disk_bytes: int | None, ext4: bool = False) -> Disk:
     """Make the disk of a guest in the calling process's mount namespace.
 
     Args:
@@ -61,11 +63,17 @@ def make(folder: Path, name: str, *, full: bool, disk_bytes: int | None) -> Disk
         name: of the guest.
         full: an overlay over the host's root; otherwise the smaller form.
         disk_bytes: how much the guest can write until its disk is full; None for as much as a tmpfs takes.
+        ext4: an ext4 in a file of the guest's folder, whose power can be cut; only in full, and of a size of its own.
 
     Raises:
         SetupError: the kernel refused a step.
     """
     storage = folder / "disk"
+    if ext4:
+        block_device.make(folder / _IMAGE, storage)
+        disk = _full(storage, folder / "root", name)
+        os.sync()
+        return disk
     kernel.mount("guest-disk", storage, "tmpfs", options="mode=755")
     disk = _full(storage, folder / "root", name) if full else _small(storage, folder / "root", name)
     # A mark in time: what the small form's disk holds from here on was written by the guest.
@@ -76,22 +84,37 @@ def make(folder: Path, name: str, *, full: bool, disk_bytes: int | None) -> Disk
     return disk
 
 
+def cut_power(folder: Path) -> None:
+    """Lose all that was not synced to the disk, from this moment on. Raises SetupError."""
+    block_device.shut_down(folder / "disk")
+
+
+def power_up(folder: Path, name: str) -> Disk:
+    """Make the disk ready to be booted from again, as a power cut has left it. Raises SetupError."""
+    root, storage = folder / "root", folder / "disk"
+    kernel.unmount(root)
+    kernel.unmount(storage)
+    block_device.mount_again(folder / _IMAGE, storage)
+    return _full(storage, root, name, fresh=False)
+
+
 def seen_only_on_top() -> list[Path]:
     """Return the host's folders that a guest needs although they lie where it has folders of its own."""
     return sorted(path for path in _NEEDED if any(path.is_relative_to(own) for own in OWN_AT_EVERY_BOOT))
 
 
-def _full(storage: Path, root: Path, name: str) -> Disk:
+def _full(storage: Path, root: Path, name: str, *, fresh: bool = True) -> Disk:
     items = [*furniture.identity(name), *furniture.stand_ins(), *furniture.masks()]
     points = _mount_points(storage)
     written = []
     for number, point in enumerate(points):
         layers = storage / str(number)
         upper, below = layers / "upper", layers / "furniture"
-        for layer in (upper, below, layers / "work"):
-            layer.mkdir(parents=True)
-            _copy_mode(point, layer)
-        _furnish(below, point, [item for item in items if _innermost(points, item.path) == point])
+        if fresh:
+            for layer in (upper, below, layers / "work"):
+                layer.mkdir(parents=True)
+                _copy_mode(point, layer)
+            _furnish(below, point, [item for item in items if _innermost(points, item.path) == point])
         target = root / point.relative_to("/")
         options = (
             f"lowerdir={_escape(below)}:{_escape(point)},upperdir={_escape(upper)},workdir={_escape(layers / 'work')}"

@@ -40,6 +40,7 @@ def running(
     services: Sequence[Service] = (),
     disk_bytes: int | None = None,
     small: bool | None = None,
+    ext4: bool = False,
 ) -> Iterator[Guest]:
     """Start a guest that ends with the block, and with this process however that ends.
 
@@ -49,12 +50,13 @@ def running(
         services: started at every boot.
         disk_bytes: how much it can write until its disk is full; None for half of the machine's memory.
         small: True for the smaller form, False to refuse it; None for the full one where it is possible.
+        ext4: its disk is an ext4 in a file, whose power can be cut (`Guest.lose_power`); only in full.
 
     Raises:
         GuestUnavailableError: this machine can't make one; says what was tried and why it failed.
         GuestError: one of that name runs there already, or a service can't be started.
     """
-    guest, supervisor = _start(name, _kept_in(folder), disk_bytes=disk_bytes, small=small, detached=False)
+    guest, supervisor = _start(name, _kept_in(folder), disk_bytes=disk_bytes, small=small, detached=False, ext4=ext4)
     try:
         for service in services:
             guest.start_service(service)
@@ -119,18 +121,19 @@ def _start(
     disk_bytes: int | None,
     small: bool | None,
     detached: bool,
+    ext4: bool = False,
 ) -> tuple[Guest, subprocess.Popen[bytes]]:
     if not _NAME.fullmatch(name):
         raise GuestError(f"{name!r} can't name a guest: a host name has up to 63 of a-z, 0-9 and - (not at the ends)")
     forms = {"as root, in full": True, "as an ordinary user, smaller": False}
     reasons = []
     for form, full in forms.items():
-        if small is full:
+        if small is full or (ext4 and not full):
             continue
         if full and os.geteuid() != 0:
             reasons.append(f"{form}: this process is not root's")
             continue
-        orders = Orders(name, str(kept_in / name), full=full, disk_bytes=disk_bytes, detached=detached)
+        orders = Orders(name, str(kept_in / name), full=full, disk_bytes=disk_bytes, detached=detached, ext4=ext4)
         try:
             return _launch(orders)
         except SetupError as error:

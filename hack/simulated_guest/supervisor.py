@@ -37,6 +37,7 @@ class Orders:
         full: an overlay over the host's root, as root; otherwise the smaller form in a user namespace.
         disk_bytes: how much the guest can write; None for no bound.
         detached: live on when the lifeline ends, until `stop`.
+        ext4: its disk is an ext4 in a file, whose power can be cut.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Orders:
     full: bool
     disk_bytes: int | None
     detached: bool
+    ext4: bool = False
 
 
 class _InitEndedError(GuestError):
@@ -61,7 +63,9 @@ class Supervisor:
         self._control: socket.socket | None = None
         self._between = self._init = 0
         _enter_namespaces(full=orders.full)
-        self._disk = disk.make(self._folder, orders.name, full=orders.full, disk_bytes=orders.disk_bytes)
+        self._disk = disk.make(
+            self._folder, orders.name, full=orders.full, disk_bytes=orders.disk_bytes, ext4=orders.ext4
+        )
 
     def serve(self) -> None:
         """Boot, and keep the guest until it shall stop."""
@@ -170,6 +174,13 @@ class Supervisor:
     def _do(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["do"] == "reboot":
             self.shut_down()
+            self.boot()
+        elif request["do"] == "lose power":
+            if not self._orders.ext4:
+                raise GuestError(f"guest {self._orders.name} has no disk whose power can be cut")
+            disk.cut_power(self._folder)
+            self.shut_down()
+            self._disk = disk.power_up(self._folder, self._orders.name)
             self.boot()
         elif request["do"] == "start":
             answer = self._start(request["service"])
