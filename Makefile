@@ -23,6 +23,10 @@ test: $(VENV)/ready ## Run every test on real parts (ARGS="-k name" for some)
 	@$(RUN) -m control_plane fetch
 	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
+.PHONY: soak
+soak: $(VENV)/ready ## Run the random tests in full counts, on from where it was (ARGS="--only fuzz --fresh")
+	@$(RUN) -m soak $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/ready ## Check style, types and the layers
 	@$(VENV)/bin/ruff check .

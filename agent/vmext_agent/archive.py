@@ -19,24 +19,26 @@ if TYPE_CHECKING:
 
 MAX_ENTRIES = 20_000
 MAX_BYTES = 1 << 30
+MAX_DEPTH = 64
 MAX_RATIO = 200
 #: Below this size nothing is called a bomb: small files of one letter are no danger.
 RATIO_FREE_BYTES = 1 << 20
 _CHUNK = 1 << 18
 _ENCRYPTED = 1
+#: Their memory is bounded. What a package says of LZMA's is up to 4 GiB, taken before a byte is checked.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 
 def unpack(zip_path: str, folder: str, check_room: Callable[[int, int], None]) -> None:
     """Unpack a zip into a folder, and put its manifest at the folder's root. Raises PackageError, OSError.
 
     Every file gets u+x: zips carry no useful modes (contract, 14.2). `check_room` is asked, before anything is
-    written, with the bytes and the number of files that the zip says it has; it raises OSError.
+    written, with the bytes and the number of files and folders that the zip says it has; it raises OSError.
     """
     try:
         with zipfile.ZipFile(zip_path) as archive:
             entries = archive.infolist()
-            _check(entries)
-            check_room(sum(entry.file_size for entry in entries), len(entries))
+            check_room(sum(entry.file_size for entry in entries), _check(entries))
             written = 0
             for entry in entries:
                 written = _extract(archive, entry, folder, written)
@@ -48,7 +50,8 @@ def unpack(zip_path: str, folder: str, check_room: Callable[[int, int], None]) -
     _place_manifest(folder, [entry.filename for entry in entries])
 
 
-def _check(entries: Sequence[zipfile.ZipInfo]) -> None:
+def _check(entries: Sequence[zipfile.ZipInfo]) -> int:
+    """Return how many files and folders there will be. Raises PackageError."""
     if len(entries) > MAX_ENTRIES:
         raise PackageError("PackageInvalid", f"the package has {len(entries)} entries; {MAX_ENTRIES} are allowed")
     files: set[str] = set()
@@ -65,8 +68,12 @@ def _check(entries: Sequence[zipfile.ZipInfo]) -> None:
             raise _refused(name, "leads out of the package by .. or has an empty part, or is too long")
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _refused(name, "is a link, a device or another special file")
+        if len(parts) > MAX_DEPTH:
+            raise _refused(name, f"is more than {MAX_DEPTH} folders deep")
         if entry.flag_bits & _ENCRYPTED:
             raise _refused(name, "is encrypted")
+        if entry.compress_type not in _METHODS:
+            raise _refused(name, f"is compressed by method {entry.compress_type}; deflate is what everybody can read")
         above = {"/".join(parts[:depth]) for depth in range(1, len(parts))}
         own = "/".join(parts)
         if own in files or (own in folders and not is_folder) or above & files:
@@ -78,6 +85,9 @@ def _check(entries: Sequence[zipfile.ZipInfo]) -> None:
             raise _refused(name, f"brings the unpacked size above {MAX_BYTES} bytes")
         if entry.file_size > RATIO_FREE_BYTES and entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
             raise _refused(name, f"is compressed more than {MAX_RATIO}:1")
+        if len(files) + len(folders) > MAX_ENTRIES:
+            raise _refused(name, f"brings the number of files and folders above {MAX_ENTRIES}")
+    return len(files) + len(folders)
 
 
 def _refused(name: str, rule: str) -> PackageError:

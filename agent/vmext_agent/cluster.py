@@ -78,9 +78,9 @@ class Event:
         self._line = line
 
     def obj(self) -> Document:
-        """Return the object. Raises ValueError where it is none."""
+        """Return the object. Raises UnavailableError where the rest of it is none after all."""
         if self._obj is None:
-            self._obj = json.loads(self._line)["object"]
+            self._obj, _ = _parsed(self._line)
             self._line = b""
         return self._obj
 
@@ -264,19 +264,27 @@ def _keep_alive(sock: socket.socket) -> None:
 
 
 def event(line: bytes) -> Event:
-    """Return what a line of a watch says. Raises ClusterError, and ValueError for what is no event."""
+    """Return what a line of a watch says. Raises ClusterError, also for what is no event."""
     glimpsed = _glimpse(line) if line.startswith(_MODIFIED) else None
     if glimpsed is not None:
         return Event(glimpsed, line=line)
-    found = json.loads(line)
-    if not isinstance(found, dict) or not isinstance(found.get("object"), dict):
-        raise UnavailableError("an event of the watch is not an object with an object")
-    obj, kind = found["object"], found.get("type")
+    obj, kind = _parsed(line)
     if kind == "ERROR":
         message = f"watch: {obj.get('code')} {obj.get('message')}"
         raise GoneError(message) if obj.get("code") == http.client.GONE else UnavailableError(message)
     deleted = kind == "DELETED"
     return Event(_head(obj), obj=None if deleted or kind == "BOOKMARK" else obj, deleted=deleted)
+
+
+def _parsed(line: bytes) -> tuple[Document, object]:
+    """Return an event's object and type. Raises UnavailableError."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UnavailableError(f"an event of the watch is not JSON: {error!r:.200}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("object"), dict):
+        raise UnavailableError("an event of the watch is not an object with an object")
+    return found["object"], found.get("type")
 
 
 def _head(obj: Mapping[str, object]) -> Head:
@@ -292,18 +300,20 @@ def _glimpse(line: bytes) -> Head | None:
     """Return an object's head without reading all of it; None where it is not in its usual place.
 
     The API server writes keys in order of the alphabet, metadata before spec. Within a text quotes are escaped, so that
-    none of these can be part of one.
+    none of these can be part of one; a label of such a name comes before what it is mistaken for, an annotation's
+    generation is no number.
     """
-    found: list[bytes] = []
-    at = 0
-    for mark, end in ((b'"generation":', b","), (b'"resourceVersion":"', b'"'), (b'"uid":"', b'"')):
-        start = line.find(mark, at)
-        if start < 0:
-            return None
-        at = line.find(end, start + len(mark))
-        found.append(line[start + len(mark) : at])
-    generation, version, uid = found
-    # The specification comes after: what was found there is something else's.
-    if not generation.isdigit() or at > line.find(b'"spec":'):
+    end = line.find(b'"},"spec":{')
+    uid = line.rfind(b'"uid":"', 0, end)
+    version = line.rfind(b'"resourceVersion":"', 0, uid)
+    generation = line.find(b'"generation":', 0, version)
+    if min(end, uid, version, generation) < 0:
         return None
-    return Head(version.decode("ascii", "replace"), uid.decode("ascii", "replace"), int(generation))
+    number = line[generation + 13 : line.find(b",", generation)]
+    if not number.isdigit() or len(number) > 18:
+        return None
+    return Head(_text(line, version + 19), line[uid + 7 : end].decode("ascii", "replace"), int(number))
+
+
+def _text(line: bytes, start: int) -> str:
+    return line[start : line.find(b'"', start)].decode("ascii", "replace")

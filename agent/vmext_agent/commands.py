@@ -216,9 +216,9 @@ def find(folder: str) -> Found | None:
             int(document["attempts"]),
             str(document["boot"]),
             str(document["line"]),
-            float(document["deadline"]),
+            clock.number(document["deadline"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -77,17 +77,24 @@ def make_folder(path: str, mode: int) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file, or a folder with all in it; what is gone already is fine. Links are removed, not followed."""
-    try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            os.unlink(path)
-            return
-        with os.scandir(path) as entries:
-            for entry in entries:
-                remove(entry.path)
-        os.rmdir(path)
-    except FileNotFoundError:
-        return
+    """Remove a file, or a folder with all in it; what is gone already is fine. Links are removed, not followed.
+
+    Raises OSError, also where somebody fills a folder while it is emptied. Depth costs no stack.
+    """
+    left = [(path, False)]
+    while left:
+        current, is_emptied = left.pop()
+        try:
+            if is_emptied:
+                os.rmdir(current)
+            elif stat.S_ISDIR(os.lstat(current).st_mode):
+                left.append((current, True))
+                with os.scandir(current) as entries:
+                    left += [(entry.path, False) for entry in entries]
+            else:
+                os.unlink(current)
+        except FileNotFoundError:
+            continue
 
 
 def is_full(error: OSError) -> bool:

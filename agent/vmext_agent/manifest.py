@@ -40,7 +40,7 @@ def parse(data: bytes, path: str) -> Manifest:
     for name in COMMANDS:
         command = handler.get(f"{name}Command")
         # A command without a word would run the install folder itself.
-        if not isinstance(command, str) or not command.strip() or "\0" in command:
+        if not isinstance(command, str) or not command.strip() or not _is_text(command):
             what = "is missing" if command is None else "is no command"
             raise ManifestError(f"Malformed manifest file ({path}): {name}Command {what}", -1)
         commands[name] = command
@@ -54,6 +54,11 @@ def parse(data: bytes, path: str) -> Manifest:
         _boolean(handler, "reportHeartbeat", oddities),
         tuple(oddities),
     )
+
+
+def _is_text(command: str) -> bool:
+    """Tell whether a shell can be given this: half of a pair of surrogates has no bytes."""
+    return "\0" not in command and not any("\ud800" <= letter <= "\udfff" for letter in command)
 
 
 def _boolean(handler: Mapping[str, object], key: str, oddities: list[str]) -> bool:

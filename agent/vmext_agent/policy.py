@@ -99,7 +99,7 @@ def _split(pattern: str) -> tuple[str, int | None]:
     """Return host and port of a pattern; None for any port. Brackets around an IPv6 address fall away."""
     name, colon, number = pattern.rpartition(":")
     if colon and number.isdecimal() and (":" not in name or name.endswith("]")):
-        return name.strip("[]").rstrip("."), int(number)
+        return name.strip("[]").rstrip("."), int(number) if len(number) < 6 else 0
     return pattern.strip("[]").rstrip("."), None
 
 

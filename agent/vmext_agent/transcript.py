@@ -39,9 +39,15 @@ def step_of(purpose: Mapping[str, object]) -> Step | None:
         return None
     kind, extension, handler, version, source = (text if isinstance(text, str) else "" for text in texts)
     try:
-        return Step(kind, extension, handler, version, Key(**key), variables, source, purpose.get("back") is True)
+        made = Key(**key)
     except TypeError:
         return None
+    # A number can be none: True is an int to Python.
+    if [type(part) for part in made] != [str, str, int, str]:
+        return None
+    if not all(isinstance(value, str) for value in variables.values()):
+        return None
+    return Step(kind, extension, handler, version, made, variables, source, purpose.get("back") is True)
 
 
 def settings_of(purpose: Mapping[str, object]) -> str:
@@ -52,8 +58,10 @@ def settings_of(purpose: Mapping[str, object]) -> str:
 
 def until_of(purpose: Mapping[str, object]) -> float:
     """Return when the status of what a command enables must be final, in seconds since 1970."""
-    until = purpose.get("until")
-    return float(until) if isinstance(until, (int, float)) else time.time()
+    try:
+        return clock.number(purpose.get("until"))
+    except ValueError:
+        return time.time()
 
 
 def result_of(running: Running, code: int, handler: Handler) -> Result:

@@ -33,6 +33,13 @@ def optional(obj: Mapping[str, Any], path: str, name: str, kind: type[T]) -> T |
     return value
 
 
+def as_object(value: object, path: str) -> Mapping[str, Any]:
+    """Return a value that must be an object. Raises ParseError."""
+    if not isinstance(value, dict):
+        raise ParseError(path, f"is a {type(value).__name__}, not an object")
+    return value
+
+
 def seconds(text: str, path: str) -> int:
     """Turn a duration such as ``1h30m`` into seconds. Raises ParseError."""
     match = _DURATION.match(text)

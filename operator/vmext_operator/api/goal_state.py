@@ -12,6 +12,8 @@ from vmext_operator.errors import ParseError
 
 PLURAL = "goalstates"
 KIND = "GoalState"
+#: That a machine can say it has taken: there is always a higher one, and every JSON parser keeps it as it is.
+MAX_SEQUENCE_NUMBER = (1 << 53) - 1
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -178,7 +180,8 @@ def parse(obj: Mapping[str, Any]) -> GoalState:
     )
 
 
-def _entry(obj: Mapping[str, Any], path: str) -> Entry:
+def _entry(value: object, path: str) -> Entry:
+    obj = fields.as_object(value, path)
     handler = fields.field(obj, path, "handler", dict)
     return Entry(
         name=fields.field(obj, path, "name", str),
@@ -220,15 +223,16 @@ def _report(status: Mapping[str, Any]) -> Report:
         agent_version=fields.optional(status, "status", "agentVersion", str),
         guest=fields.optional(status, "status", "guest", dict) or {},
         answers=answers,
-        highest_sequence_number=fields.optional(status, "status", "highestSequenceNumber", int) or 0,
+        highest_sequence_number=_number(status, "status", "highestSequenceNumber"),
     )
 
 
-def _answer(raw: Mapping[str, Any], path: str) -> Answer:
+def _answer(value: object, path: str) -> Answer:
+    raw = fields.as_object(value, path)
     return Answer(
         uid=fields.field(raw, path, "uid", str),
         state=_enum(EntryState, fields.field(raw, path, "state", str), f"{path}.state"),
-        sequence_number=fields.field(raw, path, "sequenceNumber", int),
+        sequence_number=_number(raw, path, "sequenceNumber"),
         version=fields.field(raw, path, "version", str),
         outcome=_enum(Outcome, fields.field(raw, path, "outcome", str), f"{path}.outcome"),
         operation=fields.optional(raw, path, "operation", str),
@@ -239,6 +243,14 @@ def _answer(raw: Mapping[str, Any], path: str) -> Answer:
         notes=tuple(str(note) for note in fields.optional(raw, path, "notes", list) or ()),
         raw=raw,
     )
+
+
+def _number(obj: Mapping[str, Any], path: str, name: str) -> int:
+    """Return a number that a machine says it has taken, 0 for none. Raises ParseError."""
+    number = fields.optional(obj, path, name, int) or 0
+    if not 0 <= number <= MAX_SEQUENCE_NUMBER:
+        raise ParseError(f"{path}.{name}", f"is {number}, not between 0 and {MAX_SEQUENCE_NUMBER}")
+    return number
 
 
 def _enum(kind: type[E], value: str, path: str) -> E:

@@ -29,7 +29,7 @@ def check(value: Any, schema: dict[str, Any], path: str = "status") -> None:
         assert bounded or len(value) <= schema["maxLength"], f"{path} is {len(value)} characters long"
         assert re.search(schema.get("pattern", ""), value), f"{path}: {value!r} is of another form"
     if isinstance(value, int):
-        assert value >= schema.get("minimum", value), f"{path} is {value}"
+        assert schema.get("minimum", value) <= value <= schema.get("maximum", value), f"{path} is {value}"
     if isinstance(value, list):
         assert len(value) <= schema["maxItems"], f"{path} has {len(value)} items"
         for index, item in enumerate(value):
