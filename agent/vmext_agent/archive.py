@@ -115,8 +115,6 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: str, writ
             if size > RATIO_FREE_BYTES and size > MAX_RATIO * max(entry.compress_size, 1):
                 raise _refused(entry.filename, f"is compressed more than {MAX_RATIO}:1")
             target.write(chunk)
-        target.flush()
-        os.fsync(target.fileno())
     os.chmod(path, 0o744 | (entry.external_attr >> 16 & 0o755))
     return written + size
 

@@ -54,8 +54,9 @@ def new_move(entry: Entry, source: str, disk: Disk) -> records.Move:
     for name, record in disk.records.items():
         if record.handler == entry.handler and record.enabled is not None and record.enabled.version == source:
             was[name] = record.enabled
-    folder = disk.handlers[entry.handler][source]
-    if not was and folder.state == records.ENABLED and not folder.multi_config:
+    folder, known = disk.handlers[entry.handler][source], disk.records.get(entry.name)
+    is_known = known is not None and known.handler_status is not None
+    if not was and not is_known and folder.state == records.ENABLED and not folder.multi_config:
         # Nothing is known of who enabled it: its newest settings file says with which number.
         was[entry.name] = records.Enabled("", source, folder.number, "", 0.0)
     return records.Move(entry.handler, source, entry.version, was)

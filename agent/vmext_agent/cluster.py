@@ -310,9 +310,9 @@ def _glimpse(line: bytes) -> Head | None:
     if min(end, uid, version, generation) < 0:
         return None
     number = line[generation + 13 : line.find(b",", generation)]
-    if not number.isdigit() or len(number) > 18:
+    if not number.isdigit() or len(number) > 18 or line.find(b'"', uid + 7) != end:
         return None
-    return Head(_text(line, version + 19), line[uid + 7 : end].decode("ascii", "replace"), int(number))
+    return Head(_text(line, version + 19), _text(line, uid + 7), int(number))
 
 
 def _text(line: bytes, start: int) -> str:

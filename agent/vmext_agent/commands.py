@@ -4,7 +4,7 @@ A command has ended when its exit status is on disk. Each has a folder; in it ``
 it was tried), ``lock`` (held by the shell for as long as it lives, and not by the command), ``start`` (pid, start time
 and boot, created by the shell exclusively: of two agents' shells one runs), ``session`` (pid and start time of the
 command's own session), ``exit`` (the exit status; the file and its folder are synced before the shell ends), ``stdout``
-and ``stderr``.
+and ``stderr``. What the command itself wrote is synced before: it is never known to have ended without its effects.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ code=$?
 # systemd that could not make the scope ran nothing: then it is run without.
 [ -z "$scope" ] || [ -e entered ] || { in_scope=; (run); code=$?; }
 printf '%-3s' $code 1<> exit.new
-sync exit.new && mv exit.new exit && sync .
+sync -f . / /etc /usr /var 2>/dev/null || sync
+mv exit.new exit && sync .
 """
 _LOCK_FD = 9
 #: How long a shell that holds its lock may take to its start record.

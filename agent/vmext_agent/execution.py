@@ -320,8 +320,8 @@ class Execution:
             if concluded.state is not None:
                 store.set_state(step.handler, step.version, concluded.state)
             enabled = concluded.record.enabled
-            if folder.multi_config and step.kind in (steps.ENABLE, steps.DISABLE):
-                is_enabled = enabled is not None and enabled.version == step.version
+            is_enabled = enabled is not None and enabled.version == step.version
+            if folder.multi_config and (step.kind == steps.DISABLE or (step.kind == steps.ENABLE and is_enabled)):
                 store.set_extension(step.handler, step.version, step.extension, enabled=is_enabled)
             if concluded.record.handler_status is not None:
                 handler.write_status(concluded.record.handler_status, multi_config=folder.multi_config)

@@ -99,22 +99,20 @@ def conclude(
         return _conclude_removal(record, step, result, disk, move, ended)
     if result.code == 0:
         return _succeeded(record, step, disk, move, until)
-    state = None
     if step.kind == steps.ENABLE:
-        state = _after_disable(step, disk.handlers.get(step.handler, {}).get(step.version))
+        # The handler's state stays: what an earlier enable has started is still to be disabled (contract, A1).
         record = record._replace(enabled=None)
     if step.kind == steps.INSTALL:
         # It was tried: a way back has something to uninstall.
         move = _noted(move, step, str(result.code))
     if result.reason == CANCELLED:
         # Something else is wanted by now; it was not its fault.
-        return Conclusion(fail(record, step, CANCELLED, result.message, code_of(step, result), ended), state, move)
+        return Conclusion(fail(record, step, CANCELLED, result.message, code_of(step, result), ended), None, move)
     if result.reason == BUSY and step.kind in (steps.INSTALL, steps.UPDATE, steps.ENABLE):
         busy_until = record.busy_until or until
         if now < busy_until:
-            return Conclusion(record._replace(busy_until=busy_until), state, move, retry=BUSY)
-    failed = _failed(record, step, result, disk, move, ended)
-    return failed._replace(state=failed.state or state)
+            return Conclusion(record._replace(busy_until=busy_until), None, move, retry=BUSY)
+    return _failed(record, step, result, disk, move, ended)
 
 
 def _failed(record: Record, step: Step, result: Result, disk: Disk, move: Move | None, ended: str) -> Conclusion:
@@ -218,8 +216,7 @@ def _conclude_back(
         status_ = HandlerStatus("Ready", 0, "Plugin enabled")
         return Conclusion(record._replace(enabled=enabled, handler_status=status_), records.ENABLED, noted)
     status_ = HandlerStatus("NotReady", code_of(step, result), result.message)
-    gone = record._replace(enabled=None, handler_status=status_)
-    return Conclusion(gone, _after_disable(step, folder), noted)
+    return Conclusion(record._replace(enabled=None, handler_status=status_), None, noted)
 
 
 # -- steps that take no time

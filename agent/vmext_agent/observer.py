@@ -103,6 +103,9 @@ class Observer:
             data = files.read(path, status.MAX_BYTES)
             written = clock.rfc3339(os.stat(path).st_mtime)
             found = status.parse(data)
+            if found is not None and found.is_final and found != self.said(extension).status:
+                # It may run only once: what others are told of it must outlive a loss of power.
+                files.sync(path)
         except FileNotFoundError:
             # One that was removed does not take back what it said.
             self._malformed.pop(extension, None)

@@ -62,6 +62,7 @@ def get_ready(instructions: Instructions) -> None:
         # What an earlier try left in its place never got as far as a manifest.
         files.remove(instructions.folder)
         os.chmod(staging, 0o755)  # noqa: S103 -- as Azure's agent has it; what is secret in it has modes of its own
+        files.sync_all(staging)
         os.rename(staging, instructions.folder)
         files.sync_folder(parent)
     except OSError as error:

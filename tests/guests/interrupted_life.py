@@ -1,7 +1,8 @@
-"""A life of one extension with an agent that is killed all the time: every command runs once, and none is left out.
+"""A life of one extension with an agent that is killed, or a machine that loses its power, all the time.
 
 Install, an update, one that fails and goes back, a command that is cancelled, a removal. What was really run is read
-from what the handler wrote down itself.
+from what the handler wrote down itself: each command once, none left out; and where the power failed, that which it
+interrupted again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,16 @@ COMMANDS = [
 PATIENCE_S = 60.0
 #: An agent needs some time from its start to its first report: killed more often than that, it never gets there.
 _LONGEST_S = (0.7, 1.0, 2.0)
+#: A life takes about this long; where the power fails so often in each, no command is cut off more than twice.
+LIFE_S, CUTS = 1.5, 2
+
+
+def prepare(machine: Machine, handler: str) -> None:
+    """Have the handler do what its life is about to be."""
+    stage = Stage(machine, handler, multi=False)
+    hangs = f'[ "$number" != {machine.last + 4} ] || {{ sleep 1000; exit 9; }}'
+    stage.play_one(Does("1.1.0", "enable", hangs))
+    stage.play_one(Does("1.2.0", "install", "(exit 7)"))
 
 
 def live(machine: Machine, handler: str) -> None:
@@ -39,10 +50,7 @@ def live(machine: Machine, handler: str) -> None:
     first = machine.last
     stage.play_one(Want())
     stage.play_one(UPDATED)
-    stage.play_one(Does("1.2.0", "install", "(exit 7)"))
     stage.play_one(Want(version="1.2.0", mark="c", outcome="Failed", reason="InstallFailed"))
-    hangs = f'[ "$number" != {first + 4} ] || {{ sleep 1000; exit 9; }}'
-    stage.play_one(Does("1.1.0", "enable", hangs))
     stage.want(UPDATED)
     machine.apply()
     eventually(lambda: f"1.1.0 enable {first + 4}" in began(machine, handler, 0), timeout_s=PATIENCE_S)
@@ -65,13 +73,36 @@ def began(machine: Machine, handler: str, first: int) -> list[str]:
 def check(machine: Machine, handler: str, first: int) -> None:
     """See that each command was run once, in order, and that nothing is left; AssertionError otherwise."""
     assert began(machine, handler, first) == COMMANDS
+    check_left(machine, handler)
+
+
+def check_left(machine: Machine, handler: str) -> None:
+    """See that nothing is left of a handler; AssertionError otherwise."""
     left = machine.guest.run(["ls", "-a", "/var/lib/waagent"]).stdout.decode().split()
     assert not [name for name in left if handler in name], left
+
+
+def check_repeated(machine: Machine, handler: str, first: int, cuts: int) -> None:
+    """See that each command was run, in order, and no more of them again than the power failed."""
+    found = began(machine, handler, first)
+    done = repeats = 0
+    for line in found:
+        enabled = [one for one in COMMANDS[:done] if " enable " in one]
+        if done < len(COMMANDS) and line == COMMANDS[done]:
+            done += 1
+        else:
+            # What was cut off; or what is enabled, as at every boot.
+            assert line in (COMMANDS[max(0, done - 1)], *enabled[-1:]), f"{line}, number {done} of {found}"
+            repeats += 1
+    assert done == len(COMMANDS), f"{COMMANDS[done:]} were left out: {found}"
+    assert repeats <= cuts, f"{repeats} were run again after {cuts} cuts: {found}"
+    check_left(machine, handler)
 
 
 def live_at_random(machine: Machine, handler: str, killer: Killer, draw: random.Random) -> None:
     """Live through it with an agent that is killed at random moments, and see what came of it."""
     first = machine.last
+    prepare(machine, handler)
     with killer.at_random(draw, draw.choice(_LONGEST_S)):
         live(machine, handler)
     check(machine, handler, first)
@@ -80,10 +111,22 @@ def live_at_random(machine: Machine, handler: str, killer: Killer, draw: random.
 def live_to_record(machine: Machine, handler: str, killer: Killer, number: int) -> bool:
     """Live through it with an agent that is killed at its n-th record; return whether it came to so many."""
     first = machine.last
+    prepare(machine, handler)
     with killer.at_record(number) as count:
         live(machine, handler)
     check(machine, handler, first)
     return count() >= number
+
+
+def live_without_power(machine: Machine, handler: str, cutter: Killer, draw: random.Random) -> None:
+    """Live through it on a machine that loses its power twice, and see what came of it."""
+    first, before = machine.last, cutter.kills
+    prepare(machine, handler)
+    machine.guest.write("/etc/witness/durable", b"")
+    machine.guest.run(["sync"])
+    with cutter.at_random(draw, LIFE_S, most=CUTS):
+        live(machine, handler)
+    check_repeated(machine, handler, first, cutter.kills - before)
 
 
 class Killer:
@@ -103,12 +146,13 @@ class Killer:
             return
 
     @contextlib.contextmanager
-    def at_random(self, draw: random.Random, longest_s: float) -> Iterator[None]:
-        """Kill it at random moments for as long as the block lasts."""
+    def at_random(self, draw: random.Random, longest_s: float, most: int | None = None) -> Iterator[None]:
+        """Kill it at random moments for as long as the block lasts, so often at most."""
+        begun = self.kills
 
         def wait() -> bool:
             time.sleep(draw.uniform(0.0, longest_s))
-            return True
+            return most is None or self.kills < begun + most
 
         with self._meanwhile(wait):
             yield
@@ -154,3 +198,12 @@ class Killer:
         finally:
             over.set()
             thread.join()
+
+
+class PowerCutter(Killer):
+    """Cuts the power of the whole machine instead; it boots again at once."""
+
+    def kill(self) -> None:
+        """Cut it once."""
+        self._machine.guest.lose_power()
+        self.kills += 1

@@ -52,6 +52,19 @@ SCENARIOS = (
     Scenario("settings encrypted anew under the same number", [Want(), Want(again=False, mark="b")]),
     Scenario("a new boot", [Want(), Reboot()]),
     Scenario(
+        "a removal after enabling again failed",
+        [
+            Want(),
+            _fails("1.0.0", "enable"),
+            Want(mark="b", outcome="Failed", reason="EnableFailed"),
+            Remove(),
+        ],
+    ),
+    Scenario(
+        "an update after enabling again failed",
+        [Want(), _fails("1.0.0", "enable"), Want(mark="b", outcome="Failed", reason="EnableFailed"), _newer()],
+    ),
+    Scenario(
         "an extension whose script fails",
         [Does("1.0.0", "enable", "status=error"), Want(outcome="Failed", reason="ExecutionFailed")],
     ),

@@ -27,6 +27,7 @@ def machine(cluster: control_plane.Cluster, api: Api, tmp_path: Path) -> Iterato
 
 
 def test_a_life_that_nobody_interrupts_runs_what_the_others_are_measured_by(machine: Machine) -> None:
+    interrupted_life.prepare(machine, "Test.Quiet")
     interrupted_life.live(machine, "Test.Quiet")
 
     interrupted_life.check(machine, "Test.Quiet", 0)

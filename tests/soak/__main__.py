@@ -84,8 +84,9 @@ class Runner:
             note = suite.note if isinstance(suite, Noted) else ""
             entry = entry.after(chunk, seconds, found, self._code, note)
             self._ledger.put(suite.name, entry, self._code)
+            rate = chunk / max(seconds, 1e-9)
             self._console.print(
-                f"{suite.name}: {entry.done:,} of {wanted:,}, seed {seed}, {chunk / max(seconds, 1e-9):,.0f}/s"
+                f"{suite.name}: {entry.done:,} of {wanted:,}, seed {seed}, {rate:,.{0 if rate > 10 else 1}f}/s"
                 f"{f' ({note})' if note else ''}{f', [red]{len(found)} failures[/red]' if found else ''}"
             )
         for failure in entry.failures:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from soak import fuzz
+from soak import fuzz, interruptions
+from soak.plans import Plans
 from soak.suite import Suite
 
 
 def every() -> list[Suite]:
     """Return all suites."""
     return [
+        Plans(),
         *fuzz.suites(),
+        *interruptions.suites(),
     ]

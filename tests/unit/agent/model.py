@@ -135,7 +135,7 @@ class Machine:
                 enabled = concluded.record.enabled
                 is_enabled = enabled is not None and enabled.version == step.version
                 names = folders[step.version].enabled
-                if step.kind in (steps.ENABLE, steps.DISABLE):
+                if step.kind == steps.DISABLE or (step.kind == steps.ENABLE and is_enabled):
                     names = names | {step.extension} if is_enabled else names - {step.extension}
                 folders[step.version] = folders[step.version]._replace(enabled=names)
             elif what == "move" and concluded.move is not None:

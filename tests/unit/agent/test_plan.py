@@ -641,13 +641,18 @@ def test_going_back_to_what_is_in_force_is_accepted_without_a_command() -> None:
     assert kinds(planned(goal(entry()), disk(tried, folders={"1.0.0": ENABLED}))) == ["accept 1.0.0"]
 
 
-def test_a_failed_enable_leaves_the_handler_installed_and_not_enabled() -> None:
+def test_what_an_earlier_enable_started_is_disabled_also_after_one_that_failed() -> None:
     before = disk(record(entry(), enabled=True), folders={"1.0.0": ENABLED})
 
     machine = run(goal(entry(number=2)), before, {"enable 1.0.0": 3})
 
-    assert machine.handlers[goals.HANDLER] == {"1.0.0": INSTALLED}
     assert machine.records["one"].enabled is None
+    assert kinds(planned(goal(entry(number=2, state="uninstall")), machine.disk))[0] == "disable 1.0.0"
+    # It is not known to work any more: a way back does not enable it.
+    machine.take(goal(entry(version="1.1.0", number=3)))
+    machine.fails = {"update 1.1.0": 4}
+    assert machine.rest()[:4] == ["download 1.1.0", "begin 1.1.0", "disable 1.0.0", "carry 1.1.0"]
+    assert "enable 1.0.0" not in machine.done
 
 
 def test_a_busy_package_manager_is_waited_for_and_then_given_up() -> None:
