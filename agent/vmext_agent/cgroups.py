@@ -81,7 +81,9 @@ class Cgroups:
                 for parent in (self._root, f"{self._root}/{_SLICE}"):
                     _write(f"{parent}/cgroup.subtree_control", f"+{controller}")
             if not _write(f"{folder}/{file}", value) and value != "max":
-                notes += _refused(_only(limits, controller), f"this machine's cgroup v2 has no {controller} controller")
+                notes += _refused(
+                    _only(limits, controller), f"this machine's cgroup v2 gives it no {controller} controller"
+                )
         return tuple(notes)
 
     def members(self, handler: str, version: str) -> list[int]:
