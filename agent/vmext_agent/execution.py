@@ -193,15 +193,20 @@ class Execution:
         return entry.settings.digest
 
     def _attempt(self, folder: str, step: Step) -> tuple[int, float]:
-        """Return which attempt at a command comes next, and its deadline, 0 for a new one."""
+        """Return which attempt at a command comes next, and its deadline, 0 for a new one.
+
+        That of an earlier boot counts whether it left a start record or not: the power may have failed before that was
+        on disk, by the command's own doing.
+        """
         found = commands.find(folder)
         if found is None or transcript.step_of(found.purpose) != step:
             return 1, 0.0
-        return found.attempts + (commands.read_start(folder) is not None), transcript.until_of(found.purpose)
+        was_begun = found.boot != self._boot or commands.read_start(folder) is not None
+        return found.attempts + was_begun, transcript.until_of(found.purpose)
 
     def _give_up(self, step: Step, record: Record, folder: str) -> None:
-        start = commands.read_start(folder)
-        rebooted = start is not None and start[2] != self._boot
+        found = commands.find(folder)
+        rebooted = found is not None and found.boot != self._boot
         reason = "InterruptedByReboot" if rebooted else "Interrupted"
         what = "the machine was restarted" if rebooted else "it was killed together with the shell that watches it"
         message = f"{step.kind} was begun {_MAX_ATTEMPTS} times and never ended: {what}"

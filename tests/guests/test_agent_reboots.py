@@ -1,0 +1,106 @@
+"""Extensions that take their machine down with them, by its own reboot or by a loss of power."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import control_plane
+from development.api import Api
+from guests import agent_machine
+from guests.agent_machine import Machine, Status, eventually
+
+QUICK = {"killAfterSeconds": 0.5}
+#: Waits for nothing: the end of everything comes while it does.
+REBOOT = "sync; reboot; sleep 1000"
+
+
+@pytest.fixture
+def machine(cluster: control_plane.Cluster, api: Api, tmp_path: Path) -> Iterator[Machine]:
+    with agent_machine.running(cluster, api, tmp_path, agent=QUICK) as running:
+        yield running
+
+
+@pytest.fixture
+def powered(cluster: control_plane.Cluster, api: Api, tmp_path: Path) -> Iterator[Machine]:
+    with agent_machine.running(cluster, api, tmp_path, agent=QUICK, ext4=True, small=False) as running:
+        yield running
+
+
+def enables(machine: Machine) -> int:
+    return sum(" enable " in line for line in machine.order())
+
+
+def test_an_extension_that_reboots_in_every_enable_is_given_up_after_three(machine: Machine) -> None:
+    machine.does("enable", REBOOT)
+    machine.want()
+
+    status = machine.ends("Failed")
+
+    assert status["reason"] == "InterruptedByReboot"
+    assert "begun 3 times and never ended: the machine was restarted" in status["message"]
+    assert machine.order() == ["1.0.0 install 1", *["1.0.0 enable 1"] * 3]
+    # Another boot is no reason to try it again, a new number is.
+    machine.guest.reboot()
+    machine.does("enable", "report success done")
+    machine.want()
+    machine.ends("Succeeded")
+    assert machine.order()[4:] == ["1.0.0 enable 2"]
+
+
+def test_an_extension_that_remembers_its_number_reboots_once(machine: Machine) -> None:
+    script = f"""
+if [ -e mrseq ] && [ "$ConfigSequenceNumber" -le "$(cat mrseq)" ]; then report success again; exit 0; fi
+echo "$ConfigSequenceNumber" > mrseq
+{REBOOT}
+"""
+    machine.does("enable", script)
+    machine.want()
+
+    status = machine.ends("Succeeded")
+
+    assert status["extensionStatus"]["message"] == "again"
+    assert machine.order() == ["1.0.0 install 1", *["1.0.0 enable 1"] * 2]
+
+
+def test_an_install_that_reboots_is_run_again(machine: Machine) -> None:
+    machine.does("install", f"[ ! -e /var/once ] || exit 0; touch /var/once; {REBOOT}")
+    machine.want()
+
+    machine.ends("Succeeded")
+
+    assert machine.order() == [*["1.0.0 install 1"] * 2, "1.0.0 enable 1"]
+
+
+def test_the_time_of_an_enable_counts_on_across_reboots(machine: Machine) -> None:
+    machine.does("enable", f"[ ! -e /var/once ] || exec sleep 1000; touch /var/once; sleep 3; {REBOOT}")
+    machine.want(timeout_s=6)
+
+    status = machine.ends("Failed")
+
+    assert status["reason"] == "TimedOut"
+    assert enables(machine) == 2
+    assert 6 <= _lasted_s(status) < 9
+
+
+def _lasted_s(status: Status) -> float:
+    began, ended = (datetime.fromisoformat(status[name]) for name in ("startTime", "endTime"))
+    return (ended - began).total_seconds()
+
+
+def test_an_extension_that_costs_the_machine_its_power_is_given_up_after_three(powered: Machine) -> None:
+    # Of all that is written when it begins, only this is on disk: the agent's own start record need not be.
+    powered.does("enable", "sync /var/log/tracer.order /var/log; sleep 1000")
+    powered.guest.run(["sync"])
+    powered.want()
+
+    for number in (1, 2, 3):
+        eventually(lambda number=number: enables(powered) == number)
+        powered.guest.lose_power()
+
+    status = powered.ends("Failed")
+    assert status["reason"] == "InterruptedByReboot"
+    assert enables(powered) == 3
