@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,10 @@ def powered(cluster: control_plane.Cluster, api: Api, tmp_path: Path) -> Iterato
 
 def enables(machine: Machine) -> int:
     return sum(" enable " in line for line in machine.order())
+
+
+def has_enabled(machine: Machine, times: int) -> bool:
+    return enables(machine) == times
 
 
 def test_an_extension_that_reboots_in_every_enable_is_given_up_after_three(machine: Machine) -> None:
@@ -98,7 +103,7 @@ def test_an_extension_that_costs_the_machine_its_power_is_given_up_after_three(p
     powered.want()
 
     for number in (1, 2, 3):
-        eventually(lambda number=number: enables(powered) == number)
+        eventually(partial(has_enabled, powered, number))
         powered.guest.lose_power()
 
     status = powered.ends("Failed")

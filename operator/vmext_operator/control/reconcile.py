@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 from vmext_operator.api import conditions, virtual_machine, virtual_machine_extension
 from vmext_operator.api.goal_state import Entry, EntryState, Goal, Outcome
@@ -26,6 +27,8 @@ from vmext_operator.errors import NotFoundError
 
 #: What lasts less is not written: a fast extension costs one status write, not three.
 WORTH_WRITING_AFTER_S = 1.0
+#: An agent that has just read its first goal reports within this time: until then "never reported" may be "not yet".
+FIRST_WORD_S = 5.0
 
 
 class Reconciler:
@@ -148,7 +151,7 @@ class Reconciler:
             entry = goal.entry(extension.meta.key.name)
             if entry is not None and entry.uid != extension.meta.uid:
                 entry = None
-            event = _farewell(extension, entry, loaded)
+            event = _farewell(extension, entry, loaded, self._clock.now())
             if event is None:
                 continue
             if await self._writer.remove_finalizer(
@@ -230,13 +233,21 @@ class Reconciler:
         """Return in how many seconds the deadlines of deletions end."""
         now = self._clock.now()
         return [
-            max(0.0, extension.deletion_timeout_seconds - (now - extension.meta.deleted).total_seconds()) + 0.1
+            max(0.0, _patience_s(extension, loaded) - (now - extension.meta.deleted).total_seconds()) + 0.1
             for extension in loaded.extensions
             if extension.meta.deleted is not None and extension not in released
         ]
 
 
-def _farewell(extension: VirtualMachineExtension, entry: Entry | None, loaded: scope.Scope) -> Event | None:
+def _patience_s(extension: VirtualMachineExtension, loaded: scope.Scope) -> float:
+    """Return for how long after its deletion an extension waits for its machine to be done with it."""
+    patience_s = float(extension.deletion_timeout_seconds)
+    return min(patience_s, FIRST_WORD_S) if loaded.report is None else patience_s
+
+
+def _farewell(
+    extension: VirtualMachineExtension, entry: Entry | None, loaded: scope.Scope, now: datetime
+) -> Event | None:
     """Return what to say when a deleted extension may go, or None while its machine still has to do something."""
     vm = extension.vm_name
     if entry is None:
@@ -245,6 +256,9 @@ def _farewell(extension: VirtualMachineExtension, entry: Entry | None, loaded: s
         message = f"{vm} is no longer declared; what the extension did there stays" if known else f"{vm} never had it"
         return _event(extension, (Reason.ORPHANED if known else Reason.REMOVED).value, message, warning=known)
     if loaded.report is None:
+        deleted = extension.meta.deleted
+        if deleted is not None and (now - deleted).total_seconds() < _patience_s(extension, loaded):
+            return None
         return _event(extension, Reason.REMOVED.value, f"the agent of {vm} has never reported", warning=False)
     if entry.state is EntryState.ORPHAN:
         why = "as its deletionPolicy says" if extension.orphan_on_delete else "it did not uninstall it in time"
