@@ -11,6 +11,7 @@ _MOVED_TO = 0x80
 _OVERFLOW = 0x4000
 #: The folder is gone, and the watch with it.
 _IGNORED = 0x8000
+_MOST_READS = 64
 _EVENT = struct.Struct("iIII")
 
 
@@ -33,6 +34,10 @@ class Inotify:
             self._folders[number] = folder
         return number >= 0
 
+    def is_watched(self, folder: str) -> bool:
+        """Tell whether a folder is watched: one that is removed is so no longer, also when it is made again."""
+        return folder in self._folders.values()
+
     def forget(self, folder: str) -> None:
         """Watch a folder no longer."""
         for number in [number for number, watched in self._folders.items() if watched == folder]:
@@ -43,11 +48,12 @@ class Inotify:
         """Return (folder, file name) of what changed; None where the kernel lost count, and anything may have."""
         found: set[tuple[str, str]] = set()
         complete = True
-        while True:
+        # Somebody who writes all the time is not to keep the agent here.
+        for _ in range(_MOST_READS):
             try:
                 data = os.read(self.descriptor, 1 << 16)
             except BlockingIOError:
-                return found if complete else None
+                break
             offset = 0
             while offset < len(data):
                 number, mask, _, length = _EVENT.unpack_from(data, offset)
@@ -60,6 +66,7 @@ class Inotify:
                     self._folders.pop(number, None)
                 elif number in self._folders:
                     found.add((self._folders[number], os.fsdecode(name)))
+        return found if complete else None
 
     def close(self) -> None:
         """Give it back."""

@@ -57,7 +57,7 @@ class Observer:
         if old != path:
             self.drop(extension)
             self._paths[extension] = path
-            if not self._inotify.watch(handler.status_folder):
+            if not self._watch(extension):
                 self._unwatched.add(extension)
         elif not os.path.exists(handler.status_folder):
             self._said.pop(extension, None)
@@ -82,11 +82,17 @@ class Observer:
         if self._unwatched and self._next_look <= now:
             due |= self._unwatched
             self._next_look = now + _LOOK_S
+            self._unwatched = {one for one in self._unwatched if not self._watch(one)}
         if self.descriptor >= 0:
             changed = self._inotify.changed()
             for extension, path in self._paths.items():
                 if changed is None or os.path.split(path) in changed:
                     due.add(extension)
+                if extension not in self._unwatched and not self._inotify.is_watched(os.path.dirname(path)):
+                    # Some handlers make their folder anew.
+                    due.add(extension)
+                    if not self._watch(extension):
+                        self._unwatched.add(extension)
         for extension in due:
             self._read(extension)
 
@@ -96,6 +102,9 @@ class Observer:
         if self._unwatched:
             times.append(self._next_look)
         return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _watch(self, extension: str) -> bool:
+        return self._inotify.watch(os.path.dirname(self._paths[extension]))
 
     def _read(self, extension: str) -> None:
         path = self._paths[extension]
