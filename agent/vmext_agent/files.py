@@ -34,17 +34,17 @@ def write(path: str, data: bytes, mode: int, *, durable: bool = True) -> None:
 
 def sync(path: str) -> None:
     """Put a file that somebody else wrote on disk, and its entry in its folder. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _sync(path)
     sync_folder(os.path.dirname(path))
 
 
 def sync_folder(path: str) -> None:
-    """Put a folder's entries on disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Put a folder's entries on disk. Raises OSError."""
+    _sync(path, os.O_DIRECTORY)
+
+
+def _sync(path: str, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:
