@@ -321,3 +321,42 @@ def test_an_agent_killed_at_any_moment_runs_every_command_once(machine: Machine,
         machine.ends("Succeeded")
 
     assert machine.order() == expected
+
+
+#: What an enable leaves: one that ends when it is told to, and one that does not, in a session of its own.
+_DAEMONS = "sleep 1000 & setsid sh -c \"trap '' TERM; while :; do sleep 0.2; done\" &\nreport success begun"
+
+
+def _daemons(machine: Machine) -> int:
+    own = [one for one in machine.guest.processes() if "trap '' TERM" in " ".join(one.argv) or "1000" in one.argv]
+    return len(own)
+
+
+def test_what_a_handler_left_running_ends_with_its_uninstall_and_not_before(machine: Machine) -> None:
+    machine.does("enable", _DAEMONS)
+    machine.want()
+    machine.ends("Succeeded")
+    eventually(lambda: _daemons(machine) == 2)
+    # Nothing of it is touched by another run, an agent that dies, or a disable.
+    machine.kill_agent()
+    machine.does("enable", "report success again")
+    machine.want()
+    machine.ends("Succeeded")
+    assert _daemons(machine) == 2
+
+    machine.remove()
+
+    machine.ends("Removed")
+    assert _daemons(machine) == 0
+
+
+def test_what_a_handler_left_running_stays_where_its_uninstall_fails(machine: Machine) -> None:
+    machine.does("enable", _DAEMONS)
+    machine.does("uninstall", "exit 3")
+    machine.want()
+    machine.ends("Succeeded")
+
+    machine.remove()
+
+    machine.ends("Removed")
+    assert _daemons(machine) == 2
