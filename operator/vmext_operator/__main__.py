@@ -25,15 +25,37 @@ def main() -> None:
         help="kubeconfig file (default: $KUBECONFIG, else the Pod's ServiceAccount)",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument(
+        "--token-days",
+        default=30.0,
+        type=_days,
+        metavar="DAYS",
+        help="for how long machines' tokens are asked for (default: 30); the API server may grant less",
+    )
     parser.add_argument("--version", action="version", version=f"vmext-operator {__version__}")
     arguments = parser.parse_args()
 
     logs.configure(arguments.log_level)
     clock = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)
     try:
-        asyncio.run(runtime.run(arguments.kubeconfig, clock, random.Random()))  # noqa: S311 - it spreads retries, it guards nothing
+        asyncio.run(
+            runtime.run(
+                arguments.kubeconfig,
+                clock,
+                random.Random(),  # noqa: S311 - it spreads retries, it guards nothing
+                int(arguments.token_days * 86_400),
+            )
+        )
     except OperatorError as error:
         sys.exit(f"vmext-operator: {error}")
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    # The API server takes nothing below ten minutes.
+    if not 600 / 86_400 <= days <= 3650:
+        raise argparse.ArgumentTypeError(f"{text} is not between 10 minutes (0.007) and 10 years (3650)")
+    return days
 
 
 if __name__ == "__main__":

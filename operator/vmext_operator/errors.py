@@ -53,3 +53,7 @@ class NotFoundError(ClusterError):
 
 class RefusedError(ClusterError):
     """The server will not do this however often it is asked: forbidden, invalid, too large."""
+
+
+class CertificateError(OperatorError):
+    """Tell why nothing can be encrypted to what a machine proposed as its certificate."""

@@ -49,6 +49,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "vmUID": "u",
         "modelHash": "h",
         "lastSequenceNumber": 3,
+        "credential": {"id": "jti", "token": "e30=", "thumbprint": "AB" * 20, "expiresAt": "2026-01-01T00:00:00Z"},
         "extensions": [
             {
                 "name": "hello",

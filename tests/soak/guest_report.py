@@ -15,6 +15,7 @@ from vmext_operator.errors import ParseError
 
 EXPECTED = (ParseError,)
 NOW = "2026-01-02T00:00:00Z"
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 _MACHINE = virtual_machine.parse(objects.machine())
 _EXTENSION = virtual_machine_extension.parse(objects.extension("one", uid="uid-one"))
 _CATALOG = {_EXTENSION.handler_key: [extension_image.parse(objects.image())]}
@@ -49,7 +50,7 @@ def feed(data: bytes, folder: str) -> None:
     json.dumps(compiled.goal.render())
     situation = projection.Situation(_EXTENSION, found.goal.entry("one"), None, found.report)
     projected = projection.project_extension(situation, stage_age_s=1.0, now=NOW)
-    json.dumps([projected.status, projection.project_machine(_MACHINE, found.report, [projected], NOW)])
+    json.dumps([projected.status, projection.project_machine(_MACHINE, found.report, [projected], "", NOON)])
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from vmext_operator.core import merge_patch, projection, verdict
 from vmext_operator.core.reasons import Reason
 
 NOW = "2026-01-02T00:00:00Z"
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 ENTRY: dict[str, Any] = {
     "name": "hello",
     "uid": "uid-hello",
@@ -224,12 +226,35 @@ def test_a_machine_counts_its_extensions() -> None:
         objects.goal_state("web-1", Goal("u", "h", 0, ()).render(), {"agentVersion": "1", "guest": {"os": "debian"}})
     ).report
     machine = virtual_machine.parse(objects.machine())
-    status = projection.project_machine(machine, report, projected, NOW)
+    status = projection.project_machine(machine, report, projected, "", NOON)
     assert status["extensions"] == {"total": 3, "ready": 1, "failed": 1}
     assert status["guest"] == {"os": "debian"}
     assert kstatus(objects.machine() | {"status": status}) == "Current"
-    never = projection.project_machine(machine, None, projected, NOW)
+    never = projection.project_machine(machine, None, projected, "", NOON)
     assert kstatus(objects.machine() | {"status": never}) == "InProgress"
+
+
+def of_machine(kind: str, refused: str = "", **credential: str) -> tuple[str, str]:
+    machine = objects.machine() | {"status": {"credential": {"anchorUID": "a", **credential}}}
+    report = goal_state.parse(objects.goal_state("web-1", Goal("u", "h", 0, ()).render(), {"agentVersion": "1"})).report
+    status = projection.project_machine(virtual_machine.parse(machine), report, (), refused, NOON)
+    found = conditions.find(status["conditions"], kind)
+    assert found is not None
+    assert status["credential"] == {"anchorUID": "a", **credential}
+    return found["status"], found["reason"]
+
+
+def test_a_machine_says_what_it_is_known_by() -> None:
+    pinned = {"certificate": "PEM", "thumbprint": "AB" * 20}
+
+    assert of_machine("Enrolled") == ("False", "NotEnrolled")
+    assert of_machine("Enrolled", **pinned) == ("True", "Enrolled")
+    assert of_machine("Enrolled", "it is no certificate", **pinned) == ("False", "CertificateRefused")
+
+
+def test_a_machine_whose_token_has_ended_is_not_known_to_be_well() -> None:
+    assert of_machine("Ready", expiresAt="2026-01-02T12:00:01Z") == ("True", "AgentReporting")
+    assert of_machine("Ready", expiresAt="2026-01-02T12:00:00Z") == ("Unknown", "CredentialExpired")
 
 
 @pytest.mark.parametrize(

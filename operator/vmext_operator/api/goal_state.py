@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vmext_operator.api import extension_image, fields, meta
+from vmext_operator.api import credential, extension_image, fields, meta
 from vmext_operator.errors import ParseError
 
 PLURAL = "goalstates"
@@ -16,6 +16,7 @@ KIND = "GoalState"
 MAX_SEQUENCE_NUMBER = (1 << 53) - 1
 
 E = TypeVar("E", bound=enum.Enum)
+R = TypeVar("R")
 
 
 class EntryState(enum.Enum):
@@ -97,6 +98,7 @@ class Goal:
     model_hash: str
     last_sequence_number: int
     extensions: tuple[Entry, ...]
+    credential: credential.NextToken | None = None
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry of that extension name, or None."""
@@ -104,12 +106,15 @@ class Goal:
 
     def render(self) -> dict[str, Any]:
         """Return the goal as the API has it."""
-        return {
-            "vmUID": self.vm_uid,
-            "modelHash": self.model_hash,
-            "lastSequenceNumber": self.last_sequence_number,
-            "extensions": [entry.render() for entry in self.extensions],
-        }
+        return fields.without_none(
+            {
+                "vmUID": self.vm_uid,
+                "modelHash": self.model_hash,
+                "lastSequenceNumber": self.last_sequence_number,
+                "credential": None if self.credential is None else self.credential.render(),
+                "extensions": [entry.render() for entry in self.extensions],
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,8 @@ class Report:
     guest: Mapping[str, Any]
     answers: Mapping[str, Answer]
     highest_sequence_number: int = 0
+    request: credential.CertificateRequest | None = None
+    held: credential.Held | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +170,7 @@ def parse(obj: Mapping[str, Any]) -> GoalState:
     spec = fields.field(obj, "object", "spec", dict)
     entries = fields.field(spec, "spec", "extensions", list)
     status = fields.optional(obj, "object", "status", dict)
+    token = fields.optional(spec, "spec", "credential", dict)
     return GoalState(
         meta=meta.parse(obj),
         goal=Goal(
@@ -175,6 +183,7 @@ def parse(obj: Mapping[str, Any]) -> GoalState:
                     key=lambda entry: entry.name,
                 )
             ),
+            credential=None if token is None else credential.parse_next_token(token, "spec.credential"),
         ),
         report=None if not status else _report(status),
     )
@@ -224,7 +233,18 @@ def _report(status: Mapping[str, Any]) -> Report:
         guest=fields.optional(status, "status", "guest", dict) or {},
         answers=answers,
         highest_sequence_number=_number(status, "status", "highestSequenceNumber"),
+        request=_readable(credential.parse_request, status, "certificateRequest"),
+        held=_readable(credential.parse_held, status, "credential"),
     )
+
+
+def _readable(parse: Callable[[Mapping[str, Any], str], R], status: Mapping[str, Any], name: str) -> R | None:
+    """Return a part of a status, None where it is absent or can't be read: a guest may write what it likes."""
+    try:
+        obj = fields.optional(status, "status", name, dict)
+        return None if obj is None else parse(obj, f"status.{name}")
+    except ParseError:
+        return None
 
 
 def _answer(value: object, path: str) -> Answer:

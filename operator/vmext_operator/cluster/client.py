@@ -104,8 +104,12 @@ class Client:
 
     async def apply(self, plural: str, key: Key, obj: Mapping[str, Any]) -> dict[str, Any]:
         """Apply an object server-side, as owner of every field in it. Raises ClusterError."""
+        return await self.apply_at(path(plural, key), obj)
+
+    async def apply_at(self, target: str, obj: Mapping[str, Any]) -> dict[str, Any]:
+        """Apply an object of any kind at its path. Raises ClusterError."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return await self.request("PATCH", path(plural, key), query=query, body=obj, content_type=_APPLY)
+        return await self.request("PATCH", target, query=query, body=obj, content_type=_APPLY)
 
     async def patch(self, plural: str, key: Key, patch: Mapping[str, Any], *, status: bool = False) -> dict[str, Any]:
         """Merge a patch into an object or into its status. Raises ClusterError."""

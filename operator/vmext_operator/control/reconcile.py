@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from vmext_operator.api import conditions, virtual_machine, virtual_machine_extension
-from vmext_operator.api.goal_state import Entry, EntryState, Goal, Outcome
+from vmext_operator.api.goal_state import Entry, EntryState, Goal, GoalState, Outcome
 from vmext_operator.api.meta import Key
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
 from vmext_operator.cluster.client import Client
 from vmext_operator.cluster.events import Event
+from vmext_operator.cluster.identities import Identities
 from vmext_operator.control import scope
+from vmext_operator.control.identity import Keeper, Known
 from vmext_operator.control.stages import Stages
 from vmext_operator.control.store import Store
 from vmext_operator.control.writer import Clock, Writer
@@ -38,14 +40,16 @@ class Reconciler:
         client: the API server.
         store: the picture of the cluster; what is written is put into it at once.
         clock: wall and monotonic time.
+        token_s: for how long machines' tokens are asked for.
     """
 
-    def __init__(self, client: Client, store: Store, clock: Clock) -> None:
+    def __init__(self, client: Client, store: Store, clock: Clock, token_s: int) -> None:
         self._client = client
         self._store = store
         self._writer = Writer(client, store, clock)
         self._clock = clock
         self._stages = Stages(clock.monotonic)
+        self._keeper = Keeper(Identities(client), self._writer, clock, token_s)
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile a machine; return after how many seconds to look again, None for not without a change.
@@ -57,7 +61,12 @@ class Reconciler:
         self._stages.keep(key, loaded.uids)
         if loaded.machine is None:
             return await self._without_machine(loaded)
+        known = await self._identify(loaded.machine, loaded.goal_state)
+        # What was written meanwhile is in the store.
+        loaded = scope.load(self._store, key)
         machine = loaded.machine
+        if machine is None:
+            return await self._without_machine(loaded)
 
         compiled = goal_compile.compile_goal(
             goal_compile.Declared(
@@ -68,10 +77,12 @@ class Reconciler:
                 report=loaded.report,
                 gone=await self._confirm_gone(loaded),
                 now=self._clock.now(),
+                credential=known.token,
             )
         )
-        await self._protect(machine, loaded.extensions, compiled.goal)
-        await self._writer.write_goal(key, loaded.goal_state, compiled.goal)
+        await self._protect(loaded.extensions, compiled.goal)
+        if machine.meta.deleted is None or loaded.goal_state is not None:
+            await self._writer.write_goal(key, loaded.goal_state, compiled.goal)
 
         released = await self._release(loaded, compiled.goal)
         held = dict(compiled.held)
@@ -92,11 +103,19 @@ class Reconciler:
         ]
         projected, again = await self._project(situations)
         if machine.meta.deleted is None:
-            again.append(await self._project_machine(machine, loaded, projected))
+            again.append(await self._project_machine(machine, loaded, known, projected))
+        again.append(known.again_s)
         again.extend(self._deadlines(loaded, released))
         return min((seconds for seconds in again if seconds is not None), default=None)
 
     # -- phases
+
+    async def _identify(self, machine: VirtualMachine, goal_state: GoalState | None) -> Known:
+        """Give a machine its identity: our finalizer comes first, since what it is given is taken away again."""
+        if machine.meta.deleted is not None:
+            return Known("", goal_state.goal.credential if goal_state is not None else None, None)
+        await self._writer.add_finalizer(virtual_machine.PLURAL, machine.meta, virtual_machine.FINALIZER)
+        return await self._keeper.keep(machine, goal_state)
 
     def _considered(self, loaded: scope.Scope) -> Sequence[VirtualMachineExtension]:
         """Return the extensions to compile: nothing new comes onto a machine that is being deleted."""
@@ -123,14 +142,8 @@ class Reconciler:
                 gone.add(entry.uid)
         return frozenset(gone)
 
-    async def _protect(
-        self, machine: VirtualMachine, extensions: Sequence[VirtualMachineExtension], goal: Goal
-    ) -> None:
-        """Put our finalizers on what the goal is about to name, so that deleting it waits for the machine."""
-        if not goal.extensions:
-            return
-        if machine.meta.deleted is None:
-            await self._writer.add_finalizer(virtual_machine.PLURAL, machine.meta, virtual_machine.FINALIZER)
+    async def _protect(self, extensions: Sequence[VirtualMachineExtension], goal: Goal) -> None:
+        """Put our finalizer on what the goal is about to name, so that deleting it waits for the machine."""
         named = {entry.uid for entry in goal.extensions if entry.state is EntryState.ENABLED}
         await asyncio.gather(
             *(
@@ -164,6 +177,7 @@ class Reconciler:
     async def _release_machine(self, loaded: scope.Scope) -> None:
         """Take away what belongs to a machine that is being deleted, then our finalizer."""
         await self._writer.delete_goal_state(loaded.goal_state)
+        await self._keeper.release(loaded.key)
         assert loaded.machine is not None
         await self._writer.remove_finalizer(virtual_machine.PLURAL, loaded.machine.meta, virtual_machine.FINALIZER)
 
@@ -174,6 +188,7 @@ class Reconciler:
                 found = await self._client.get(virtual_machine.PLURAL, loaded.key)
             except NotFoundError:
                 await self._writer.delete_goal_state(loaded.goal_state)
+                await self._keeper.release(loaded.key)
             else:
                 # The store is behind; that the machine came into it has put it into the queue again.
                 self._store.observe(virtual_machine.PLURAL, found)
@@ -215,10 +230,14 @@ class Reconciler:
         return projected, projected.changes_in_s
 
     async def _project_machine(
-        self, machine: VirtualMachine, loaded: scope.Scope, projected: Sequence[projection.Projected]
+        self,
+        machine: VirtualMachine,
+        loaded: scope.Scope,
+        known: Known,
+        projected: Sequence[projection.Projected],
     ) -> float | None:
         """Write the machine's status, at most once a second."""
-        status = projection.project_machine(machine, loaded.report, projected, self._clock.text())
+        status = projection.project_machine(machine, loaded.report, projected, known.refused, self._clock.now())
         patch = merge_patch.difference(machine.status, status)
         age = self._stages.age(loaded.key, machine.meta.uid, "differs" if patch else "same")
         if not patch:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 WORKERS = 16
 
 
-async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random) -> None:
+async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random, token_s: int) -> None:
     """Run until a signal ends it.
 
     It goes on through an API server that is away. What it can't go on through ends it, for its supervisor to start it
@@ -30,6 +30,7 @@ async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random
         kubeconfig: a file's path, None for a Pod's own ServiceAccount.
         clock: wall and monotonic time.
         random_source: spreads retries and lists.
+        token_s: for how long machines' tokens are asked for.
 
     Raises:
         ConfigurationError: it is not known how to reach an API server.
@@ -40,7 +41,7 @@ async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random
     everything_listed = asyncio.Event()
     async with Client(kubeconfig=kubeconfig) as client:
         await resync.wait_until_served(client)
-        reconciler = Reconciler(client, store, clock)
+        reconciler = Reconciler(client, store, clock, token_s)
         tasks = [
             asyncio.create_task(_worker(reconciler, queue, everything_listed), name=f"worker-{number}")
             for number in range(WORKERS)

@@ -177,4 +177,6 @@ def _matters(old: Any, new: Any) -> bool:
         after.finalizers,
     ):
         return True
+    if isinstance(new, VirtualMachine) and new.look_again != old.look_again:
+        return True
     return isinstance(new, GoalState) and new.report != old.report

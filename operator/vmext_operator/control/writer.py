@@ -48,9 +48,9 @@ class Writer:
     async def write_goal(self, key: Key, known: GoalState | None, goal: Goal) -> None:
         """Write a goal where it differs, on top of the very version that it was compiled from. Raises ClusterError."""
         if known is None:
-            if not goal.extensions:
-                return
             version = await self._create_goal_state(key, goal)
+            if not goal.extensions and goal.credential is None:
+                return
         elif known.goal == goal:
             return
         else:
@@ -74,6 +74,7 @@ class Writer:
         """
         empty = Goal(goal.vm_uid, goal.model_hash, goal.last_sequence_number, ())
         created = await self._client.create(goal_state.PLURAL, key.namespace, _goal_object(key, empty))
+        self._store.observe(goal_state.PLURAL, created)
         version: str = created["metadata"]["resourceVersion"]
         return version
 

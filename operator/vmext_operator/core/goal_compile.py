@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from vmext_operator.api.credential import NextToken
 from vmext_operator.api.extension_image import ExtensionImage
 from vmext_operator.api.goal_state import Entry, EntryState, Goal, Handler, Outcome, Report
 from vmext_operator.api.version import Version
@@ -39,6 +40,7 @@ class Declared:
         report: what the machine reported, None where it never did.
         gone: UIDs that the last goal has and that the API server, asked for each by name, no longer has.
         now: for the deadlines of deletions.
+        credential: the token that the machine is to use next, None for none.
     """
 
     machine: VirtualMachine
@@ -48,6 +50,7 @@ class Declared:
     report: Report | None
     gone: frozenset[str]
     now: datetime
+    credential: NextToken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ def compile_goal(declared: Declared) -> Compiled:
             model_hash=model_hash,
             last_sequence_number=numbers.highest,
             extensions=tuple(entries[name] for name in sorted(entries)),
+            credential=declared.credential,
         ),
         held=held,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from vmext_operator.api import conditions, fields
@@ -154,15 +155,38 @@ def _provisioning_state(situation: Situation, wanted: Sequence[conditions.Condit
     return "Creating" if situation.answer is None or situation.answer.installed_version is None else "Updating"
 
 
+def _enrolled(machine: VirtualMachine, refused: str) -> conditions.Condition:
+    pinned = machine.credential
+    if refused:
+        return conditions.Condition("Enrolled", "False", Reason.CERTIFICATE_REFUSED.value, refused)
+    if pinned is None or not pinned.certificate:
+        message = f"no certificate is pinned for it; enrol it: kubectl vmext enroll {machine.meta.key.name}"
+        return conditions.Condition("Enrolled", "False", Reason.NOT_ENROLLED.value, message)
+    message = f"it is known by the certificate {pinned.thumbprint}"
+    return conditions.Condition("Enrolled", "True", Reason.ENROLLED.value, message)
+
+
 def project_machine(
-    machine: VirtualMachine, report: Report | None, extensions: Sequence[Projected], now: str
+    machine: VirtualMachine, report: Report | None, extensions: Sequence[Projected], refused: str, now: datetime
 ) -> dict[str, Any]:
-    """Return the status of a machine: whether its agent reports, what it runs on, and the count of its extensions."""
-    if report is None:
-        message = "no agent has reported for this machine; install the agent on it and start it"
+    """Return the status of a machine: what it is known by, whether its agent reports, the count of its extensions.
+
+    Args:
+        machine: with what it is known by.
+        report: what it reported, None where it never did.
+        extensions: as projected.
+        refused: why the certificate that it proposes is not taken; empty for none.
+        now: for conditions that change.
+    """
+    pinned = machine.credential
+    if pinned is not None and pinned.expires_at and datetime.fromisoformat(pinned.expires_at) <= now:
+        message = f"its token ended at {pinned.expires_at}; enrol it anew: kubectl vmext enroll {machine.meta.key.name}"
         wanted: tuple[conditions.Condition, ...] = (
-            conditions.Condition("Ready", "Unknown", Reason.AGENT_NEVER_REPORTED.value, message),
+            conditions.Condition("Ready", "Unknown", Reason.CREDENTIAL_EXPIRED.value, message),
         )
+    elif report is None:
+        message = "no agent has reported for this machine; install the agent on it and start it"
+        wanted = (conditions.Condition("Ready", "Unknown", Reason.AGENT_NEVER_REPORTED.value, message),)
     else:
         wanted = conditions.ready(Reason.AGENT_REPORTING.value, "the agent reports")
     verdicts = [{condition.type: condition.status for condition in projected.conditions} for projected in extensions]
@@ -171,13 +195,17 @@ def project_machine(
             "observedGeneration": machine.meta.generation,
             "agentVersion": report.agent_version if report is not None else None,
             "guest": dict(report.guest) if report is not None and report.guest else None,
+            "credential": None if pinned is None else pinned.render(),
             "extensions": {
                 "total": len(verdicts),
                 "ready": sum(1 for one in verdicts if one["Ready"] == "True"),
                 "failed": sum(1 for one in verdicts if "Stalled" in one),
             },
             "conditions": conditions.render(
-                wanted, machine.status.get("conditions") or (), machine.meta.generation, now
+                (*wanted, _enrolled(machine, refused)),
+                machine.status.get("conditions") or (),
+                machine.meta.generation,
+                now.strftime("%Y-%m-%dT%H:%M:%SZ"),
             ),
         }
     )

@@ -1,0 +1,152 @@
+"""Give each machine its identity and keep it: belongings, the pinned certificate, the next token."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from vmext_operator.api import virtual_machine
+from vmext_operator.api.credential import NextToken, Pinned
+from vmext_operator.api.goal_state import GoalState, Report
+from vmext_operator.api.meta import Key
+from vmext_operator.api.virtual_machine import VirtualMachine
+from vmext_operator.cluster import envelopes, identities
+from vmext_operator.cluster.identities import Identities
+from vmext_operator.control.writer import Clock, Writer
+from vmext_operator.core import identity, merge_patch
+
+logger = logging.getLogger(__name__)
+
+#: How often a machine's anchor is looked at without a reason: 10,000 machines are then 5.6 requests a second.
+LOOK_EVERY_S = 1800.0
+#: Whatever a machine proposes, it is looked at no more often than this.
+_LOOK_AGAIN_AFTER_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What of a machine's identity its goal and its status say.
+
+    Attributes:
+        refused: why the certificate that it proposes is not taken; empty where it is, or none is proposed.
+        token: what its goal is to hold, None for none.
+        again_s: when to look again, None for not without a change.
+    """
+
+    refused: str
+    token: NextToken | None
+    again_s: float | None
+
+
+class Keeper:
+    """Keeps the identities of machines.
+
+    Args:
+        requests: to the API server.
+        writer: of statuses.
+        clock: wall and monotonic time.
+        token_s: for how long a token is asked for; the API server may grant less.
+    """
+
+    def __init__(self, requests: Identities, writer: Writer, clock: Clock, token_s: int) -> None:
+        self._requests = requests
+        self._writer = writer
+        self._clock = clock
+        self._token_s = token_s
+        self._begun = clock.monotonic()
+        #: By machine's UID: when its anchor was looked at, and what its annotation was.
+        self._looked: dict[str, tuple[float, str]] = {}
+
+    async def keep(self, machine: VirtualMachine, goal_state: GoalState | None) -> Known:
+        """Bring a machine's identity to where it should be. Raises ClusterError."""
+        report = goal_state.report if goal_state is not None else None
+        request = report.request if report is not None else None
+        held = report.held if report is not None else None
+        anchor_uid = machine.credential.anchor_uid if machine.credential is not None else ""
+        look_in_s = self._look_in_s(machine, report)
+        if look_in_s <= 0:
+            anchor_uid = await self._anchor(machine)
+            self._looked[machine.meta.uid] = (self._clock.monotonic(), machine.look_again)
+            look_in_s = LOOK_EVERY_S
+        settled = identity.settle(machine.credential, anchor_uid, request, held, machine.meta.uid)
+        token = goal_state.goal.credential if goal_state is not None else None
+        acknowledged = held is not None and token is not None and held.id == token.id
+        if settled.pinned != machine.credential:
+            if acknowledged:
+                # What it was enrolled with is of no use any more, whoever has got hold of it.
+                name = identity.enrolment(machine.meta.key.name)
+                await self._requests.delete(identities.SECRETS, Key(machine.meta.key.namespace, name))
+            status = {**machine.status, "credential": settled.pinned.render()}
+            patch = merge_patch.difference(machine.status, status)
+            await self._writer.patch_status(virtual_machine.PLURAL, machine.meta, patch)
+            logger.info("identity changed vm=%s thumbprint=%s", machine.meta.key, settled.pinned.thumbprint or "none")
+        if token is not None and token.thumbprint != settled.pinned.thumbprint:
+            token = None
+        renew_in_s = identity.renew_in_s(settled.pinned, held, token, machine.meta.uid, self._clock.now())
+        if renew_in_s is not None and renew_in_s <= 0:
+            token = await self._mint(machine, settled.pinned)
+            renew_in_s = identity.renew_in_s(settled.pinned, held, token, machine.meta.uid, self._clock.now())
+        times = [look_in_s, *(() if renew_in_s is None else (renew_in_s,))]
+        if held is not None and held.expires_at > self._clock.now():
+            times.append((held.expires_at - self._clock.now()).total_seconds())
+        return Known(settled.refused, token, max(0.0, min(times)) + 0.1)
+
+    async def release(self, key: Key) -> None:
+        """Take away all that a machine was given; its tokens end with its anchor. Raises ClusterError."""
+        namespace, name = key
+        own = Key(namespace, identity.account(name))
+        await self._requests.delete(identities.SECRETS, own)
+        await self._requests.delete(identities.SECRETS, Key(namespace, identity.enrolment(name)))
+        for kind in reversed(identity.KINDS):
+            await self._requests.delete(kind, own)
+
+    def _look_in_s(self, machine: VirtualMachine, report: Report | None) -> float:
+        """Return in how many seconds a machine's anchor is to be looked at."""
+        now = self._clock.monotonic()
+        looked = self._looked.get(machine.meta.uid)
+        if machine.credential is None:
+            return 0.0
+        if looked is None:
+            # After a start everything is as it was: no need to look at a whole fleet at once.
+            if machine.look_again or self._has_other_anchor(machine, report):
+                return 0.0
+            return self._begun + LOOK_EVERY_S * identity.share(machine.meta.uid) - now
+        at, seen = looked
+        if seen != machine.look_again:
+            return 0.0
+        if self._has_other_anchor(machine, report):
+            return at + _LOOK_AGAIN_AFTER_S - now
+        return at + LOOK_EVERY_S - now
+
+    @staticmethod
+    def _has_other_anchor(machine: VirtualMachine, report: Report | None) -> bool:
+        request = report.request if report is not None else None
+        return (
+            request is not None
+            and machine.credential is not None
+            and (request.anchor_uid != machine.credential.anchor_uid)
+        )
+
+    async def _anchor(self, machine: VirtualMachine) -> str:
+        """Return the UID of a machine's anchor, made with all that belongs to the machine where it is missing."""
+        namespace, name = machine.meta.key
+        own = Key(namespace, identity.account(name))
+        found = await self._requests.find(identities.SECRETS, own)
+        for kind, obj in zip(identity.KINDS, identity.belongings(machine), strict=True):
+            await self._requests.apply(kind, own, obj)
+        if found is not None and (found.get("annotations") or {}).get("vmext.dev/vm-uid") != machine.meta.uid:
+            # Of another machine that had this name: its tokens must not be this one's.
+            await self._requests.delete(identities.SECRETS, own)
+            found = None
+        if found is None:
+            found = await self._requests.create(identities.SECRETS, namespace, identity.anchor(machine))
+        if found is None:
+            found = await self._requests.find(identities.SECRETS, own)
+        return "" if found is None else str(found["uid"])
+
+    async def _mint(self, machine: VirtualMachine, pinned: Pinned) -> NextToken:
+        own = Key(machine.meta.key.namespace, identity.account(machine.meta.key.name))
+        minted = await self._requests.mint(own, bound_to=own.name, uid=pinned.anchor_uid, seconds=self._token_s)
+        logger.info("token minted vm=%s id=%s expires=%s", machine.meta.key, minted.id, minted.expires_at)
+        sealed = envelopes.seal(minted.token.encode(), pinned.certificate)
+        return NextToken(minted.id, sealed, pinned.thumbprint, minted.expires_at)
