@@ -1,4 +1,4 @@
-"""The agent's command line: ``run`` (the parent), ``worker`` and ``package`` (its children), ``--version``."""
+"""The agent's command line: what people run, and ``worker`` and ``package``, which the agent runs itself."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ if not __package__:
 
 _USAGE = """\
 usage: vmext-agent run [--config FILE] [--foreground]
+       vmext-agent enroll | unenroll | status [--config FILE]
        vmext-agent --version
 
+enroll        make this machine known to a cluster; reads what kubectl vmext enroll printed from standard input
+unenroll      forget that again; what extensions did on the machine stays
+status        print how the machine stands, by its own files
 run           carry out this machine's goal state, for ever; as root
 --config      the agent's configuration (default: /etc/vmext/agent.json)
 --foreground  log to standard error too
@@ -38,6 +42,12 @@ def main(arguments: list[str]) -> int:
             settings[option] = options.pop(0)
         else:
             command = ""
+    if command in ("enroll", "unenroll", "status"):
+        from vmext_agent import enrolment
+
+        return {"enroll": enrolment.enroll, "unenroll": enrolment.unenroll, "status": enrolment.status}[command](
+            settings["--config"]
+        )
     if command == "run":
         return _run(settings["--config"], echo=echo)
     if command == "worker" and settings["--parent"].isdecimal():

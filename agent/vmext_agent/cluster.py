@@ -103,10 +103,12 @@ class Cluster:
 
     Args:
         config: where the API server is, which object this agent's is, and where the token is.
+        token: to be used instead of that one; empty for none.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, token: str = "") -> None:
         self._config = config
+        self._given = token
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._connection: http.client.HTTPSConnection | None = None
         self._token = ""
@@ -239,6 +241,8 @@ class Cluster:
 
     def _current_token(self) -> str:
         """Return the token, read again when its file has changed or the API server did not take it."""
+        if self._given:
+            return self._given
         path = self._config.token_file
         try:
             state = os.stat(path)
@@ -312,8 +316,8 @@ def _glimpse(line: bytes) -> Head | None:
     number = line[generation + 13 : line.find(b",", generation)]
     if not number.isdigit() or len(number) > 18 or line.find(b'"', uid + 7) != end:
         return None
-    return Head(_text(line, version + 19), _text(line, uid + 7), int(number))
-
-
-def _text(line: bytes, start: int) -> str:
-    return line[start : line.find(b'"', start)].decode("ascii", "replace")
+    texts = line[version + 19 : line.find(b'"', version + 19)], line[uid + 7 : end]
+    # What is escaped is another text than it looks like; neither ever is.
+    if any(b"\\" in text or not text.isascii() for text in texts):
+        return None
+    return Head(texts[0].decode(), texts[1].decode(), int(number))

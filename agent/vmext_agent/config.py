@@ -8,6 +8,8 @@ key                     default    meaning
 ``tokenFile``                      the agent's token; read again when it changes
 ``namespace``                      of the GoalState
 ``name``                           of the GoalState, which is that of the VirtualMachine
+``uid``                 ``""``     of the VirtualMachine that the machine was enrolled as
+``anchorUID``           ``""``     of the Secret that it was enrolled for; with both, its certificate is proposed
 ``proxy``               {}         ``http_proxy``, ``https_proxy``, ``no_proxy`` for downloads, for nothing else
 ``root``                ``/``      what all paths of the machine are under
 ``reportDelaySeconds``     1       how long a state that is not final may be held back, for a final one to come
@@ -50,6 +52,8 @@ class Config(NamedTuple):
     token_file: str
     namespace: str
     name: str
+    uid: str
+    anchor_uid: str
     proxy: Mapping[str, str]
     root: str
     report_delay_s: float
@@ -96,6 +100,8 @@ class _Reader:
             token_file=self.file("tokenFile"),
             namespace=self.name("namespace"),
             name=self.name("name"),
+            uid=self.optional("uid"),
+            anchor_uid=self.optional("anchorUID"),
             proxy=self.proxy(),
             root=self.file("root", "/"),
             report_delay_s=self.seconds("reportDelaySeconds", 1.0),
@@ -120,6 +126,9 @@ class _Reader:
         if not isinstance(value, str) or not value:
             raise self.bad(key, "is not a string, or empty")
         return value
+
+    def optional(self, key: str) -> str:
+        return self.string(key) if key in self.document else ""
 
     def file(self, key: str, default: str | None = None) -> str:
         value = self.string(key, default)

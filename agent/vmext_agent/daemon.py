@@ -76,6 +76,22 @@ def take_lock(path: str) -> int:
     return descriptor
 
 
+def running() -> int:
+    """Return the pid of the agent that runs on this machine, 0 for none."""
+    try:
+        descriptor = os.open(_LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return 0
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+        return int(holder) if holder.isdecimal() else 0
+    finally:
+        os.close(descriptor)
+    return 0
+
+
 def azure_agent() -> int:
     """Return the pid of an Azure Linux agent that runs on this machine, 0 for none: two would fight over handlers."""
     for name in os.listdir("/proc"):

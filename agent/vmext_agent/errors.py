@@ -45,3 +45,11 @@ class StatusError(AgentError):
 
 class CommandLostError(AgentError):
     """A command's process is gone and it left no exit status."""
+
+
+class OpensslError(AgentError):
+    """openssl could not be run, or failed; in its own last words."""
+
+
+class IdentityError(AgentError):
+    """The machine's key or certificate can't be made or used."""

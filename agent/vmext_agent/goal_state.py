@@ -110,6 +110,14 @@ class Refused(NamedTuple):
     why: str
 
 
+class NextToken(NamedTuple):
+    """The token that the agent is to use next: base64 of DER CMS EnvelopedData for a certificate."""
+
+    id: str
+    token: str
+    thumbprint: str
+
+
 class Goal(NamedTuple):
     """What is wanted.
 
@@ -119,6 +127,7 @@ class Goal(NamedTuple):
         entries: by level, and within one by name.
         refused: what can't be carried out as it is written.
         last_sequence_number: the highest number ever given on this machine.
+        credential: the token to use next, None for none.
     """
 
     uid: str
@@ -126,6 +135,7 @@ class Goal(NamedTuple):
     entries: tuple[Entry, ...]
     refused: tuple[Refused, ...] = ()
     last_sequence_number: int = 0
+    credential: NextToken | None = None
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry of that extension, or None."""
@@ -163,7 +173,16 @@ def parse(obj: Mapping[str, object]) -> Goal:
         ordered,
         (*refused, *circular),
         _field(spec, "spec.", "lastSequenceNumber", int),
+        _credential(spec.get("credential")),
     )
+
+
+def _credential(value: object) -> NextToken | None:
+    """Return the next token; one that can't be read is as good as none: it must keep nothing else from running."""
+    if not isinstance(value, dict):
+        return None
+    parts = [part for part in (value.get(name) for name in NextToken._fields) if isinstance(part, str) and part]
+    return NextToken(*parts) if len(parts) == len(NextToken._fields) else None
 
 
 def _entry(item: Mapping[str, object], handler: Mapping[str, object], name: str, key: Key, path: str) -> Entry:

@@ -7,8 +7,8 @@ class Layout:
     """Names of files and folders under one root (``/`` but for tests)."""
 
     __slots__ = (
-        "commands", "empty", "extensions", "goal", "handlers", "log_file", "logs", "moves", "output", "own", "root",
-        "settings",
+        "commands", "empty", "extensions", "goal", "handlers", "identity", "log_file", "logs", "moves", "output", "own",
+        "root", "settings",
     )  # fmt: skip
 
     def __init__(self, root: str = "/") -> None:
@@ -18,6 +18,8 @@ class Layout:
         self.logs = f"{base}/var/log/azure"
         self.log_file = f"{base}/var/log/waagent.log"
         self.own = f"{base}/var/lib/vmext"
+        #: The machine's key and certificate.
+        self.identity = f"{self.own}/identity"
         #: One record for each extension.
         self.extensions = f"{self.own}/extensions"
         #: One record for each handler whose version is being changed.

@@ -11,6 +11,7 @@ from vmext_agent.hold import Held
 from vmext_agent.pulse import Pulse
 
 if TYPE_CHECKING:
+    from vmext_agent.credential import Credential
     from vmext_agent.disk import Store
     from vmext_agent.executor import Executor
     from vmext_agent.goal_state import Entry, Goal
@@ -40,11 +41,14 @@ class Seen(NamedTuple):
 class View:
     """Puts the status together. ``refresh`` keeps the outcomes that ``plan`` looks at."""
 
-    def __init__(self, layout: Layout, store: Store, observer: Observer, executor: Executor) -> None:
+    def __init__(
+        self, layout: Layout, store: Store, observer: Observer, executor: Executor, credential: Credential
+    ) -> None:
         self._layout = layout
         self._store = store
         self._observer = observer
         self._executor = executor
+        self._credential = credential
         self._pulse = Pulse(layout)
         self._facts: Document = {"agentVersion": __version__, "guest": guest.facts(layout.root)}
         self._taken_at = ""
@@ -119,7 +123,7 @@ class View:
             made = self._extension(entry, goal, busy)
             if made is not None:
                 extensions[entry.name] = made
-        facts: Document = {**self._facts, "observedGeneration": goal.generation}
+        facts: Document = {**self._facts, **self._credential.facts(), "observedGeneration": goal.generation}
         facts["highestSequenceNumber"] = self._store.disk.highest
         return report.whole(facts, extensions)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vmext_agent import last_goal, policy, process
 from vmext_agent.cluster import Cluster
+from vmext_agent.credential import Credential
 from vmext_agent.disk import Store
 from vmext_agent.executor import Executor
 from vmext_agent.housekeeping import Housekeeping
@@ -76,9 +77,10 @@ class Worker:
         self._executor = Executor(config, self._layout, self._store, log, draw)
         self._mailbox = Mailbox()
         self._reporter = Reporter(Cluster(config), config.report_delay_s, config.report_every_s, draw, log)
-        self._watcher = Watcher(Cluster(config), self._mailbox.put, self._reporter.observe, draw, log)
+        credential = Credential(config, self._layout, log)
+        self._watcher = Watcher(Cluster(config), self._mailbox.put, credential.renew, self._reporter.observe, draw, log)
         self._housekeeping = Housekeeping(self._layout, log)
-        self._view = View(self._layout, self._store, self._observer, self._executor)
+        self._view = View(self._layout, self._store, self._observer, self._executor, credential)
         self._goal: Goal | None = None
         #: The object of the newest goal, until it is on disk.
         self._unsaved: Mapping[str, object] | None = None

@@ -1,0 +1,127 @@
+"""The agent's token: what it says of itself, and the next one, taken out of the goal when it works."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from vmext_agent import clock, files, identity
+from vmext_agent.cluster import Cluster, ClusterError
+from vmext_agent.errors import IdentityError
+
+if TYPE_CHECKING:
+    from vmext_agent.config import Config
+    from vmext_agent.goal_state import NextToken
+    from vmext_agent.layout import Layout
+    from vmext_agent.log import Log
+    from vmext_agent.report import Document
+
+_LIMIT = 1 << 16
+#: A token that did not work is tried again after this long, if it is still wanted.
+_TRY_AGAIN_S = 60.0
+
+
+class Claims(NamedTuple):
+    """What a token says of itself; times in seconds since 1970."""
+
+    id: str
+    bound_uid: str
+    issued_at: float
+    expires_at: float
+
+
+class Credential:
+    """The machine's certificate and token.
+
+    Args:
+        config: where the token is, and what the machine was enrolled for.
+        layout: where key and certificate are.
+    """
+
+    def __init__(self, config: Config, layout: Layout, log: Log) -> None:
+        self._config = config
+        self._log = log
+        self._identity: identity.Identity | None = None
+        self._failed = ("", 0.0)
+        try:
+            self._identity = identity.load(layout)
+            if self._identity is not None:
+                identity.place(layout, self._identity)
+        except (IdentityError, OSError) as error:
+            log.error("The machine's key can't be used; protected settings and new tokens can't be read", error=error)
+        self._facts = self._look()
+
+    def facts(self) -> Document:
+        """Return what is reported of certificate and token: parts of the status."""
+        return self._facts
+
+    def renew(self, token: NextToken | None) -> None:
+        """Take the next token into use, if there is one: only once the API server has answered to it.
+
+        Blocks for as long as that takes; the watcher's thread has the time.
+        """
+        own = self._identity
+        held = self._facts.get("credential")
+        known = held.get("id") if isinstance(held, dict) else None
+        if token is None or own is None or token.id == known or token.thumbprint != own.thumbprint:
+            return
+        if self._failed[0] == token.id and time.monotonic() < self._failed[1]:
+            return
+        try:
+            text = identity.opened(own, token.token).decode("ascii").strip()
+            claims(text)
+            self._prove(text)
+            files.write(self._config.token_file, text.encode(), 0o600)
+        except (IdentityError, ClusterError, OSError, ValueError) as error:
+            self._failed = (token.id, time.monotonic() + _TRY_AGAIN_S)
+            self._log.error("The next token can't be taken into use; the one before it stays", id=token.id, error=error)
+            return
+        self._facts = self._look()
+        self._log.info("A new token is in use", id=token.id)
+
+    def _prove(self, token: str) -> None:
+        """Raise ClusterError where the API server does not take a token."""
+        client = Cluster(self._config, token=token)
+        try:
+            client.read()
+        finally:
+            client.close()
+
+    def _look(self) -> Document:
+        facts: Document = {}
+        if self._identity is not None and self._config.anchor_uid:
+            facts["certificateRequest"] = {
+                "anchorUID": self._config.anchor_uid,
+                "certificate": self._identity.certificate,
+            }
+        try:
+            found = claims(files.read(self._config.token_file, _LIMIT).decode("ascii").strip())
+        except (OSError, ValueError):
+            return facts
+        facts["credential"] = {
+            "id": found.id,
+            "boundUID": found.bound_uid,
+            "issuedAt": clock.rfc3339(found.issued_at),
+            "expiresAt": clock.rfc3339(found.expires_at),
+        }
+        return facts
+
+
+def claims(token: str) -> Claims:
+    """Return what a ServiceAccount's token says of itself. Raises ValueError where it is none that ends."""
+    try:
+        payload = token.split(".")[1]
+        document = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        bound = document["kubernetes.io"].get("secret", {})
+        found = Claims(
+            str(document["jti"])[:64],
+            str(bound.get("uid", ""))[:64],
+            clock.number(document["iat"]),
+            clock.number(document["exp"]),
+        )
+    except (IndexError, KeyError, TypeError, AttributeError, RecursionError):
+        # Nothing of it is said: it may be a good one.
+        raise ValueError("it is no token of a ServiceAccount") from None
+    return found

@@ -1,0 +1,210 @@
+"""A machine that is enrolled: its key, its certificate, and the tokens that it takes into use."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+import control_plane
+import simulated_guest
+from development import credentials
+from development.api import Api
+from development.house import agent_service
+from guests import agent_machine
+from guests.agent_machine import Machine, eventually
+from vmext_operator.cluster import envelopes
+from vmext_operator.core import certificate
+
+UID, ANCHOR = "11111111-2222-3333-4444-555555555555", "uid-anchor"
+COMMAND = [simulated_guest.python(), str(Path(__file__).resolve().parents[2] / "agent/vmext_agent/__main__.py")]
+IDENTITY = "/var/lib/vmext/identity"
+
+
+@pytest.fixture
+def bare(cluster: control_plane.Cluster, api: Api, tmp_path: Path) -> Iterator[Machine]:
+    with agent_machine.running(cluster, api, tmp_path, start=False) as running:
+        running.guest.run(["rm", "-r", "/etc/vmext"])
+        yield running
+
+
+def bundle(machine: Machine, **changed: str | None) -> dict[str, Any]:
+    """Return what ``kubectl vmext enroll`` would print."""
+    made = {
+        "server": machine.cluster.server,
+        "ca": machine.cluster.ca_file.read_text(),
+        "namespace": machine.api.namespace,
+        "name": machine.name,
+        "uid": UID,
+        "anchorUID": ANCHOR,
+        "token": credentials.issue(machine.api, machine.name),
+    }
+    return {name: value for name, value in (made | changed).items() if value is not None}
+
+
+def run(machine: Machine, *arguments: str, given: Mapping[str, Any] | bytes = b"") -> tuple[int, str, str]:
+    data = given if isinstance(given, bytes) else json.dumps(given).encode()
+    done = machine.guest.run([*COMMAND, *arguments], input=data, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def mode(machine: Machine, path: str) -> int:
+    return stat.S_IMODE(os.stat(machine.guest.path(path)).st_mode)
+
+
+def pem(machine: Machine) -> str:
+    return machine.guest.read(f"{IDENTITY}/certificate.pem").decode()
+
+
+def test_enrolling_makes_a_key_that_root_alone_reads_and_proposes_its_certificate(bare: Machine) -> None:
+    code, said, complained = run(bare, "enroll", given=bundle(bare))
+
+    assert (code, complained) == (0, "")
+    found = certificate.check(pem(bare), UID)
+    assert found.thumbprint in said
+    for path in (f"{IDENTITY}/key.pem", f"/var/lib/waagent/{found.thumbprint}.prv", "/etc/vmext/token"):
+        assert mode(bare, path) == 0o600, path
+    assert mode(bare, IDENTITY) == 0o700
+    assert bare.guest.read(f"/var/lib/waagent/{found.thumbprint}.crt").decode() == pem(bare)
+    bare.apply()
+    bare.guest.start_service(agent_service())
+    status = bare.api.wait("GoalState", bare.name, lambda goal: "credential" in ((goal or {}).get("status") or {}))
+    assert status is not None
+    assert status["status"]["certificateRequest"] == {"anchorUID": ANCHOR, "certificate": pem(bare)}
+    code, said, _ = run(bare, "status")
+    assert code == 0
+    assert found.thumbprint in said
+    assert "good for" in said
+    assert "runs (pid" in said
+
+
+def test_enrolling_again_keeps_the_key_and_what_people_have_configured(bare: Machine) -> None:
+    run(bare, "enroll", given=bundle(bare))
+    before, path = pem(bare), "/etc/vmext/agent.json"
+    document = json.loads(bare.guest.read(path)) | {"packageLockSeconds": 5}
+    bare.guest.write(path, json.dumps(document).encode())
+
+    code, _, _ = run(bare, "enroll", given=bundle(bare, anchorUID="uid-other"))
+
+    assert code == 0
+    assert pem(bare) == before
+    after = json.loads(bare.guest.read(path))
+    assert (after["anchorUID"], after["packageLockSeconds"]) == ("uid-other", 5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "words"),
+    [
+        ({"token": None}, 2, "has no token; paste the whole"),
+        ({"token": "secret-canary"}, 2, "has a token that can't be used"),
+        ({"uid": "../../etc"}, 2, "is no UID"),
+        ({"server": "http://127.0.0.1:1"}, 2, "server is 'http://127.0.0.1:1'; it must be https"),
+        ({"server": "https://127.0.0.1:1"}, 1, "can't be reached"),
+        ({"ca": "no certificate"}, 1, "can't be used as caFile"),
+    ],
+)
+def test_what_can_not_be_used_is_said_in_one_line(
+    bare: Machine, changed: dict[str, str | None], code: int, words: str
+) -> None:
+    found, _, complained = run(bare, "enroll", given=bundle(bare, **changed))
+
+    assert found == code
+    assert words in complained
+    assert complained.count("\n") == 1
+    assert "canary" not in complained
+
+
+def test_a_machine_is_enrolled_as_one_thing_at_a_time(bare: Machine) -> None:
+    run(bare, "enroll", given=bundle(bare))
+    thumbprint = certificate.check(pem(bare), UID).thumbprint
+
+    code, _, complained = run(bare, "enroll", given=bundle(bare, uid="another"))
+    assert code == 2
+    assert "run vmext-agent unenroll first" in complained
+
+    assert run(bare, "unenroll")[0] == 0
+    for path in (IDENTITY, "/etc/vmext/token", "/etc/vmext/agent.json", f"/var/lib/waagent/{thumbprint}.prv"):
+        assert not bare.guest.exists(path), path
+    assert run(bare, "status")[0] == 3
+    assert run(bare, "enroll", given=bundle(bare, uid="another"))[0] == 0
+
+
+def test_the_next_token_is_taken_into_use_once_it_works_and_runs_nothing(bare: Machine) -> None:
+    run(bare, "enroll", given=bundle(bare))
+    bare.guest.start_service(agent_service())
+    bare.want()
+    first = bare.ends("Succeeded")
+    issued = credentials.issue(bare.api, bare.name)
+
+    give(bare, issued)
+
+    held = bare.api.wait("GoalState", bare.name, lambda goal: reported(goal).get("id") == jti(issued))
+    assert bare.guest.read("/etc/vmext/token").decode() == issued
+    assert mode(bare, "/etc/vmext/token") == 0o600
+    assert held is not None
+    assert bare.status() == first
+    assert bare.order() == ["1.0.0 install 1", "1.0.0 enable 1"]
+    assert issued not in bare.log()
+
+
+def test_a_token_that_does_not_work_is_not_taken_into_use(bare: Machine) -> None:
+    run(bare, "enroll", given=bundle(bare))
+    before = bare.guest.read("/etc/vmext/token")
+    bare.guest.start_service(agent_service())
+    bare.want()
+    bare.ends("Succeeded")
+    head, payload, signed = credentials.issue(bare.api, bare.name).split(".")
+
+    for text in (f"{head}.{payload}.{signed[::-1]}", "no token at all", "\x00\xff"):
+        give(bare, text, id_=f"bad-{len(text)}")
+        eventually(partial(is_logged, bare, f"bad-{len(text)}"))
+
+    assert bare.guest.read("/etc/vmext/token") == before
+    bare.want()
+    bare.ends("Succeeded")
+
+
+def is_logged(machine: Machine, words: str) -> bool:
+    return words in machine.log()
+
+
+def give(machine: Machine, token: str, *, id_: str = "") -> None:
+    """Put a token into the goal, as the operator does."""
+    found = certificate.check(pem(machine), UID)
+    sealed = envelopes.seal(token.encode(), found.pem)
+    given = {
+        "id": id_ or jti(token),
+        "token": sealed,
+        "thumbprint": found.thumbprint,
+        "expiresAt": "2030-01-01T00:00:00Z",
+    }
+    target = machine.api.path("GoalState", machine.name)
+    machine.api.request("PATCH", target, {"spec": {"credential": given}}, "application/merge-patch+json")
+
+
+def jti(token: str) -> str:
+    payload = token.split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["jti"])
+
+
+def reported(goal: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return ((goal or {}).get("status") or {}).get("credential") or {}
+
+
+def test_the_certificate_is_one_that_openssl_and_others_read(bare: Machine) -> None:
+    run(bare, "enroll", given=bundle(bare))
+
+    found = x509.load_pem_x509_certificate(pem(bare).encode())
+
+    assert found.serial_number > 1 << 32
+    assert isinstance(found.signature_hash_algorithm, hashes.SHA256)
+    assert found.public_key().key_size == 3072  # type: ignore[union-attr]
