@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
 
-from vmext_agent import cluster, config, credential, files, guest, identity
+from vmext_agent import cluster, config, credential, daemon, files, guest, identity, process
 from vmext_agent.errors import AgentError, ConfigurationError, IdentityError
 from vmext_agent.layout import Layout
 
@@ -36,6 +37,7 @@ def enroll(path: str) -> int:
         sys.stderr.write(f"vmext-agent: {error}\n")
         return 2
     sys.stdout.write(f"enrolled as {settings.namespace}/{settings.name}, certificate {own.thumbprint}\n")
+    _restart_worker()
     try:
         _ask(settings)
     except AgentError as error:
@@ -44,6 +46,17 @@ def enroll(path: str) -> int:
     if os.path.isdir("/run/systemd/system"):
         sys.stdout.write("now start it: systemctl enable --now vmext-agent\n")
     return 0
+
+
+def _restart_worker() -> None:
+    """Have an agent that runs read its configuration anew: its worker ends, and its parent starts another.
+
+    What the worker had running goes on.
+    """
+    agent = daemon.running()
+    for pid in process.numbers() if agent else ():
+        if process.parent(pid) == agent:
+            process.send(pid, signal.SIGTERM)
 
 
 def _ask(settings: Config) -> None:
@@ -171,8 +184,6 @@ def _token(path: str) -> str:
 
 
 def _agent() -> str:
-    from vmext_agent import daemon
-
     pid = daemon.running()
     return f"runs (pid {pid})" if pid else "does not run"
 

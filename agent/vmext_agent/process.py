@@ -99,6 +99,12 @@ def numbers() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
+def parent(pid: int) -> int:
+    """Return the number of a process' parent, 0 where there is none."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields is not None else 0
+
+
 def _session(pid: int) -> int:
     fields = _stat(pid)
     return int(fields[3]) if fields is not None and fields[0] not in "ZX" else 0

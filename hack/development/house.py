@@ -55,8 +55,7 @@ class House:
         if declare:
             self.api.apply({"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine", "metadata": {"name": name}})
         agent = options.pop("agent", {})
-        guest = self._closing.enter_context(simulated_guest.running(name, folder=self.folder / "guests", **options))
-        self.guests[name] = guest
+        guest = self.add_guest(name, **options)
         self.give_credential(name)
         configuration = {
             "server": self.cluster.server,
@@ -68,6 +67,14 @@ class House:
         guest.write(CA_FILE, self.cluster.ca_file.read_bytes(), mode=0o644)
         guest.write(CONFIG, json.dumps(configuration | agent).encode(), mode=0o600)
         guest.start_service(agent_service())
+        return guest
+
+    def add_guest(self, name: str, **options: Any) -> simulated_guest.Guest:
+        """Boot a guest with the agent's program on it, that no cluster knows of yet."""
+        guest = self._closing.enter_context(simulated_guest.running(name, folder=self.folder / "guests", **options))
+        self.guests[name] = guest
+        program = f'#!/bin/sh\nexec {simulated_guest.python()} {ROOT}/agent/vmext_agent/__main__.py "$@"\n'
+        guest.write("/usr/bin/vmext-agent", program.encode(), mode=0o755)
         return guest
 
     def give_credential(self, name: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 import control_plane
 from development.api import Api, ApiError, Object
 from development.operator_process import Operator
+from support import tokens
 from support.certificates import certificate, private_pem, rsa_key
 from support.waiting import eventually
 
@@ -122,18 +123,6 @@ def enrol(api: Api, number: int = 1) -> str:
     return anchor
 
 
-def status_of(api: Api, token: str, cluster: control_plane.Cluster, tmp_path: Path) -> int:
-    machine = as_machine(cluster, api, token, tmp_path)
-    try:
-        machine.request("GET", machine.path("GoalState", NAME))
-    except ApiError as error:
-        return error.status
-    else:
-        return 200
-    finally:
-        machine.close()
-
-
 def test_a_machine_is_given_what_it_needs_and_all_of_it_goes_with_it(operator: Operator, api: Api) -> None:
     declare(api)
     anchor = anchored(api)
@@ -186,13 +175,13 @@ def test_a_token_ends_with_its_anchor_and_the_machine_is_let_go_of(
     anchor = enrol(api)
     hold(api, "uid-of-what-it-was-enrolled-with")
     secret = opened(tmp_path, given(api)["token"])
-    assert status_of(api, secret, cluster, tmp_path) == 200
+    assert tokens.answer(cluster, secret, api.path("GoalState", NAME)) == 200
 
     api.request("DELETE", path(api, "secrets"))
     declare(api, annotations={"vmext.dev/credential-changed": "1"})
 
     begun = time.monotonic()
-    eventually(lambda: status_of(api, secret, cluster, tmp_path) == 401, timeout_s=30)
+    eventually(lambda: tokens.answer(cluster, secret, api.path("GoalState", NAME)) == 401, timeout_s=30)
     assert time.monotonic() - begun < 15
     other = anchored(api, but=anchor)
     assert uid(api, "secrets") == other

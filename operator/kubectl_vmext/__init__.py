@@ -1,0 +1,1 @@
+"""``kubectl vmext``: what people do with machines and extensions beyond what kubectl itself can."""
