@@ -132,6 +132,8 @@ def install_crds(cluster: control_plane.Cluster) -> None:
     """Apply our kinds and wait until the API server serves them."""
     cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
+    namespace = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vmext-system"}})
+    cluster.kubectl("apply", "-f", "-", input=namespace)
 
 
 def extension(name: str, vm: str, **spec: Any) -> Mapping[str, Any]:

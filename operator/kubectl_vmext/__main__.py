@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from kubectl_vmext import enrolment
+from kubectl_vmext import encryption, enrolment
 from kubectl_vmext.cluster import Cluster
 from kubectl_vmext.errors import PluginError
 
@@ -16,8 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the arguments say; return the exit code: 1 where that failed, with the reason on standard error."""
     options = _parser().parse_args(arguments)
     try:
-        cluster = Cluster(options.kubeconfig, options.context, options.namespace)
-        code: int = options.run(cluster, options)
+        code: int = options.run(options)
     except PluginError as error:
         print(f"kubectl vmext: {error}", file=sys.stderr)
         return 1
@@ -42,6 +41,15 @@ def _parser() -> argparse.ArgumentParser:
     enroll.add_argument("-o", "--output", choices=["text", "json"], default="text")
     enroll.set_defaults(run=_enroll)
 
+    encrypt = commands.add_parser(
+        "encrypt", parents=[common], help="encrypt protected settings for a machine; what comes of it is safe in git"
+    )
+    whose = encrypt.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--vm", metavar="NAME", help="for this VirtualMachine's certificate")
+    whose.add_argument("--certificate", metavar="FILE", help="for this one (PEM), without a cluster")
+    encrypt.add_argument("--from-file", required=True, metavar="FILE", help="a JSON object; - for standard input")
+    encrypt.set_defaults(run=_encrypt)
+
     revoke = commands.add_parser(
         "revoke", parents=[common], help="end a machine's tokens and let go of its certificate"
     )
@@ -61,9 +69,24 @@ def _chosen(cluster: Cluster, options: argparse.Namespace) -> list[str]:
     return enrolment.machines(cluster, options.names, options.selector)
 
 
-def _enroll(cluster: Cluster, options: argparse.Namespace) -> int:
+def _cluster(options: argparse.Namespace) -> Cluster:
+    return Cluster(options.kubeconfig, options.context, options.namespace)
+
+
+def _encrypt(options: argparse.Namespace) -> int:
+    plain = sys.stdin.read() if options.from_file == "-" else encryption.read(options.from_file)
+    if options.vm is not None:
+        pem = encryption.certificate_of(_cluster(options), options.vm)
+    else:
+        pem = encryption.read(options.certificate)
+    print(encryption.encrypted(plain, pem), end="")
+    return 0
+
+
+def _enroll(options: argparse.Namespace) -> int:
     if not 10 <= options.minutes <= 24 * 60:
         raise PluginError(f"--minutes {options.minutes} is not between 10 and 1440")
+    cluster = _cluster(options)
     address = cluster.address(options.server)
     names = _chosen(cluster, options)
     made = []
@@ -81,7 +104,8 @@ def _enroll(cluster: Cluster, options: argparse.Namespace) -> int:
     return 0
 
 
-def _revoke(cluster: Cluster, options: argparse.Namespace) -> int:
+def _revoke(options: argparse.Namespace) -> int:
+    cluster = _cluster(options)
     for name in _chosen(cluster, options):
         enrolment.revoke(cluster, name)
         print(f"{name}: its tokens end within 10 s, and no certificate is pinned for it")

@@ -9,9 +9,11 @@ import random
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from vmext_operator import __version__
 from vmext_operator.control import logs, runtime
+from vmext_operator.control.reconcile import Settings
 from vmext_operator.control.writer import Clock
 from vmext_operator.errors import OperatorError
 
@@ -25,6 +27,11 @@ def main() -> None:
         help="kubeconfig file (default: $KUBECONFIG, else the Pod's ServiceAccount)",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument(
+        "--namespace",
+        metavar="NAME",
+        help="the operator's own namespace, for what it keeps to itself (default: the Pod's, else vmext-system)",
+    )
     parser.add_argument(
         "--token-days",
         default=30.0,
@@ -43,11 +50,18 @@ def main() -> None:
                 arguments.kubeconfig,
                 clock,
                 random.Random(),  # noqa: S311 - it spreads retries, it guards nothing
-                int(arguments.token_days * 86_400),
+                Settings(arguments.namespace or _own_namespace(), int(arguments.token_days * 86_400)),
             )
         )
     except OperatorError as error:
         sys.exit(f"vmext-operator: {error}")
+
+
+def _own_namespace() -> str:
+    try:
+        return Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read_text().strip()
+    except OSError:
+        return "vmext-system"
 
 
 def _days(text: str) -> float:

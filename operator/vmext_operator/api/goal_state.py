@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vmext_operator.api import credential, extension_image, fields, meta
+from vmext_operator.api import credential, extension_image, fields, meta, protected
 from vmext_operator.errors import ParseError
 
 PLURAL = "goalstates"
@@ -73,6 +73,7 @@ class Entry:
     settings: str
     timeout_seconds: int
     handler: Handler
+    sealed: protected.Sealed | None = None
 
     def render(self) -> dict[str, Any]:
         """Return the entry as the API has it."""
@@ -84,6 +85,9 @@ class Entry:
                 "sequenceNumber": self.sequence_number,
                 "forceUpdateTag": self.force_update_tag,
                 "settings": self.settings,
+                "protectedSettings": None if self.sealed is None else self.sealed.ciphertext,
+                "thumbprint": None if self.sealed is None else self.sealed.thumbprint,
+                "protectedHash": None if self.sealed is None else self.sealed.content,
                 "timeoutSeconds": self.timeout_seconds,
                 "handler": self.handler.render(),
             }
@@ -210,6 +214,7 @@ def _entry(value: object, path: str) -> Entry:
             installs_packages=fields.optional(handler, f"{path}.handler", "installsPackages", bool) is not False,
             limits=_limits(fields.optional(handler, f"{path}.handler", "limits", dict) or {}, f"{path}.handler.limits"),
         ),
+        sealed=protected.parse_sealed(obj, path),
     )
 
 

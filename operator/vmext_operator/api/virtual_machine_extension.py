@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmext_operator.api import fields, meta
+from vmext_operator.api import fields, meta, protected
 from vmext_operator.api.meta import Key, Meta
 from vmext_operator.api.version import Version
 
@@ -32,6 +32,7 @@ class VirtualMachineExtension:
     enable_automatic_upgrade: bool
     force_update_tag: str | None
     settings: str
+    protected: protected.Protected | None
     timeout_seconds: int | None
     orphan_on_delete: bool
     deletion_timeout_seconds: int
@@ -63,6 +64,7 @@ def parse(obj: Mapping[str, Any]) -> VirtualMachineExtension:
         enable_automatic_upgrade=fields.optional(spec, "spec", "enableAutomaticUpgrade", bool) is True,
         force_update_tag=fields.optional(spec, "spec", "forceUpdateTag", str),
         settings=json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
+        protected=protected.parse(spec, "spec"),
         timeout_seconds=None if timeout is None else max(1, fields.seconds(timeout, "spec.timeout")),
         orphan_on_delete=fields.optional(spec, "spec", "deletionPolicy", str) == "Orphan",
         deletion_timeout_seconds=fields.seconds(

@@ -38,6 +38,12 @@ class Identities:
         metadata: dict[str, Any] = found["metadata"]
         return metadata
 
+    async def read_secret(self, key: Key) -> Mapping[str, str]:
+        """Return a Secret's data in base64. Raises ClusterError, whose words are never of the content."""
+        found = await self._client.request("GET", path(SECRETS, key))
+        data: Mapping[str, str] = found.get("data") or {}
+        return data
+
     async def apply(self, kind: str, key: Key, obj: Mapping[str, Any]) -> None:
         """Have an object be as wanted, whether it was there or not. Raises ClusterError."""
         await self._client.apply_at(path(kind, key), obj)

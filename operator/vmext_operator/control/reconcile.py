@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from vmext_operator.api import conditions, virtual_machine, virtual_machine_extension
@@ -20,6 +21,7 @@ from vmext_operator.cluster.events import Event
 from vmext_operator.cluster.identities import Identities
 from vmext_operator.control import scope
 from vmext_operator.control.identity import Keeper, Known
+from vmext_operator.control.secrets import Vault
 from vmext_operator.control.stages import Stages
 from vmext_operator.control.store import Store
 from vmext_operator.control.writer import Clock, Writer
@@ -33,6 +35,19 @@ WORTH_WRITING_AFTER_S = 1.0
 FIRST_WORD_S = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What people can set.
+
+    Attributes:
+        namespace: the operator's own.
+        token_s: for how long machines' tokens are asked for.
+    """
+
+    namespace: str
+    token_s: int
+
+
 class Reconciler:
     """Brings one machine at a time to what is declared.
 
@@ -40,16 +55,18 @@ class Reconciler:
         client: the API server.
         store: the picture of the cluster; what is written is put into it at once.
         clock: wall and monotonic time.
-        token_s: for how long machines' tokens are asked for.
+        settings: what people can set.
     """
 
-    def __init__(self, client: Client, store: Store, clock: Clock, token_s: int) -> None:
+    def __init__(self, client: Client, store: Store, clock: Clock, settings: Settings) -> None:
         self._client = client
         self._store = store
         self._writer = Writer(client, store, clock)
         self._clock = clock
         self._stages = Stages(clock.monotonic)
-        self._keeper = Keeper(Identities(client), self._writer, clock, token_s)
+        requests = Identities(client)
+        self._keeper = Keeper(requests, self._writer, clock, settings.token_s)
+        self._vault = Vault(requests, clock, settings.namespace)
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile a machine; return after how many seconds to look again, None for not without a change.
@@ -68,16 +85,19 @@ class Reconciler:
         if machine is None:
             return await self._without_machine(loaded)
 
+        considered = self._considered(loaded)
+        found = await self._vault.seal(machine, considered, loaded.goal_state)
         compiled = goal_compile.compile_goal(
             goal_compile.Declared(
                 machine=machine,
-                extensions=self._considered(loaded),
+                extensions=considered,
                 catalog=loaded.catalog,
                 last=loaded.goal_state.goal if loaded.goal_state is not None else None,
                 report=loaded.report,
                 gone=await self._confirm_gone(loaded),
                 now=self._clock.now(),
                 credential=known.token,
+                protected=found.sealed,
             )
         )
         await self._protect(loaded.extensions, compiled.goal)
@@ -104,7 +124,7 @@ class Reconciler:
         projected, again = await self._project(situations)
         if machine.meta.deleted is None:
             again.append(await self._project_machine(machine, loaded, known, projected))
-        again.append(known.again_s)
+        again += [known.again_s, found.again_s]
         again.extend(self._deadlines(loaded, released))
         return min((seconds for seconds in again if seconds is not None), default=None)
 

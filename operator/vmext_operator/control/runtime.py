@@ -10,7 +10,7 @@ from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
 from vmext_operator.control import feed, resync
 from vmext_operator.control.queue import KeyedQueue
-from vmext_operator.control.reconcile import Reconciler
+from vmext_operator.control.reconcile import Reconciler, Settings
 from vmext_operator.control.store import Store
 from vmext_operator.control.writer import Clock
 from vmext_operator.errors import ConflictError, OperatorError
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 WORKERS = 16
 
 
-async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random, token_s: int) -> None:
+async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random, settings: Settings) -> None:
     """Run until a signal ends it.
 
     It goes on through an API server that is away. What it can't go on through ends it, for its supervisor to start it
@@ -30,7 +30,7 @@ async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random
         kubeconfig: a file's path, None for a Pod's own ServiceAccount.
         clock: wall and monotonic time.
         random_source: spreads retries and lists.
-        token_s: for how long machines' tokens are asked for.
+        settings: what people can set.
 
     Raises:
         ConfigurationError: it is not known how to reach an API server.
@@ -41,7 +41,7 @@ async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random
     everything_listed = asyncio.Event()
     async with Client(kubeconfig=kubeconfig) as client:
         await resync.wait_until_served(client)
-        reconciler = Reconciler(client, store, clock, token_s)
+        reconciler = Reconciler(client, store, clock, settings)
         tasks = [
             asyncio.create_task(_worker(reconciler, queue, everything_listed), name=f"worker-{number}")
             for number in range(WORKERS)

@@ -34,6 +34,23 @@ class Certificate:
 
 def check(pem: str, subject: str) -> Certificate:
     """Return a certificate: one, of RSA, signed by its own key, for a common name. Raises CertificateError."""
+    certificate = _parsed(pem)
+    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    if [name.value for name in names] != [subject]:
+        raise CertificateError(f"it is not for {subject}, the UID of the VirtualMachine")
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        raise CertificateError("it is not signed by its own key") from None
+    return _described(certificate)
+
+
+def read(pem: str) -> Certificate:
+    """Return a certificate of RSA that something can be encrypted to, whoever's. Raises CertificateError."""
+    return _described(_parsed(pem))
+
+
+def _parsed(pem: str) -> x509.Certificate:
     if len(pem) > MAX_BYTES:
         raise CertificateError(f"it has {len(pem)} characters, at most {MAX_BYTES} are taken")
     try:
@@ -42,19 +59,16 @@ def check(pem: str, subject: str) -> Certificate:
             raise CertificateError(f"it holds {len(found)} certificates, not one")
         (certificate,) = found
         key = certificate.public_key()
-        names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CertificateError(f"it is no certificate: {str(error)[:200]}") from None
     if not isinstance(key, rsa.RSAPublicKey) or not MIN_BITS <= key.key_size <= MAX_BITS:
         raise CertificateError(
             f"its key is not of RSA with {MIN_BITS} to {MAX_BITS} bits, which handlers can decrypt with"
         )
-    if [name.value for name in names] != [subject]:
-        raise CertificateError(f"it is not for {subject}, the UID of the VirtualMachine")
-    try:
-        certificate.verify_directly_issued_by(certificate)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
-        raise CertificateError("it is not signed by its own key") from None
+    return certificate
+
+
+def _described(certificate: x509.Certificate) -> Certificate:
     der = certificate.public_bytes(serialization.Encoding.DER)
     text = certificate.public_bytes(serialization.Encoding.PEM).decode()
     return Certificate(text, der, certificate.fingerprint(hashes.SHA1()).hex().upper())  # noqa: S303 -- a name, no proof

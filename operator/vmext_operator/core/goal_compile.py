@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from vmext_operator.api.credential import NextToken
 from vmext_operator.api.extension_image import ExtensionImage
 from vmext_operator.api.goal_state import Entry, EntryState, Goal, Handler, Outcome, Report
+from vmext_operator.api.protected import Sealed
 from vmext_operator.api.version import Version
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
@@ -41,6 +42,7 @@ class Declared:
         gone: UIDs that the last goal has and that the API server, asked for each by name, no longer has.
         now: for the deadlines of deletions.
         credential: the token that the machine is to use next, None for none.
+        protected: by UID, an extension's protected settings encrypted for the machine, or why there are none.
     """
 
     machine: VirtualMachine
@@ -51,6 +53,7 @@ class Declared:
     gone: frozenset[str]
     now: datetime
     credential: NextToken | None = None
+    protected: Mapping[str, Sealed | verdict.Held] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +104,15 @@ def compile_goal(declared: Declared) -> Compiled:
                 "have the extension download what is large",
             )
             continue
+        sealed = declared.protected.get(uid)
+        if isinstance(sealed, verdict.Held):
+            held[uid] = sealed
+            continue
         chosen = settled.follows.get(uid) or choices.of(extension)
         if isinstance(chosen, verdict.Held):
             held[uid] = chosen
             continue
-        entry = _entry(extension, chosen, declared.catalog, before, numbers)
+        entry = replace(_entry(extension, chosen, declared.catalog, before, sealed, numbers), sealed=sealed)
         entry_size = len(json.dumps(entry.render()))
         if size + entry_size > MAX_GOAL_BYTES or (name not in entries and len(entries) >= MAX_ENTRIES):
             held[uid] = verdict.stalls(
@@ -238,6 +245,7 @@ def _entry(
     handler: Handler,
     catalog: Mapping[str, Sequence[ExtensionImage]],
     before: Entry | None,
+    sealed: Sealed | None,
     numbers: _Numbers,
 ) -> Entry:
     """Return the entry of an extension that the machine should have."""
@@ -245,6 +253,7 @@ def _entry(
         before is None
         or before.settings != extension.settings
         or before.force_update_tag != extension.force_update_tag
+        or _content(before.sealed) != _content(sealed)
         or numbers.is_behind(before)
     )
     timeout = extension.timeout_seconds
@@ -266,6 +275,11 @@ def _entry(
         timeout_seconds=timeout,
         handler=handler,
     )
+
+
+def _content(sealed: Sealed | None) -> str:
+    """Return what tells protected contents apart: the same one, encrypted to another certificate, runs nothing."""
+    return "" if sealed is None else sealed.content
 
 
 class _Numbers:

@@ -21,6 +21,10 @@ class Reason(enum.Enum):
     UNINSTALLING = "Uninstalling"
     UNKNOWN_IMAGE = "UnknownImage"
     INVALID_SETTINGS = "InvalidSettings"
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 -- a reason
+    SECRET_UNREADABLE = "SecretUnreadable"  # noqa: S105 -- a reason
+    SECRET_INVALID = "SecretInvalid"  # noqa: S105 -- a reason
+    WRONG_CERTIFICATE = "WrongCertificate"
     HANDLER_CONFLICT = "HandlerConflict"
     GOAL_STATE_FULL = "GoalStateFull"
     SEQUENCE_BEHIND = "SequenceBehind"
