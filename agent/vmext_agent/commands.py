@@ -39,7 +39,15 @@ read -r line < /proc/$$/stat
 set -- ${line##*) }
 shift 19
 set -C
-{ printf '%s %s %s\n' "$pid" "$1" "$boot" > start; } 2>/dev/null || { [ -s start ] && exit 0; exit 75; }
+{ printf '%s %s %s\n' "$pid" "$1" "$boot" > start; } 2>/dev/null || {
+    # Another shell has just made it, and writes into it now; or there is no room.
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ -e start ] || exit 75
+        [ -s start ] && exit 0
+        sleep 0.1
+    done
+    exit 75
+}
 set +C
 run() {
     exec 9>&-
@@ -197,7 +205,8 @@ def start(folder: str, order: Order, attempt: int, boot: str) -> Running:
             ],
             setsid=True,
             setsigmask=[],
-            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP],
+            # Whoever started the agent may have had it ignore some.
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
     finally:
         # The lock goes with the open file, which the shell has now, and ends with it.
