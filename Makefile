@@ -59,7 +59,7 @@ control-plane-stop: $(VENV)/ready ## End it
 .PHONY: lock
 lock: ## Choose dependencies anew: requirements/*.in to *.txt, with hashes and no address
 	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install -q uv
-	@for name in operator dev; do build/lock/bin/uv pip compile -q --upgrade --universal --python-version 3.11 \
+	@for name in operator plugin dev; do build/lock/bin/uv pip compile -q --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 		-o requirements/$$name.txt requirements/$$name.in; done
 
