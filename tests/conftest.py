@@ -58,7 +58,7 @@ class _Skips:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[control_plane.Cluster]:
     """A control plane with our kinds installed; it has no operator of its own."""
     with control_plane.available(tmp_path_factory.mktemp("control-plane"), print) as running:
-        house.install_crds(running)
+        house.install(running)
         yield running
 
 

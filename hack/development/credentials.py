@@ -1,41 +1,25 @@
-"""What an agent needs to reach the API server: an account that may read its own goal state and write that's status.
-
-Made by hand here, until machines enrol themselves.
-"""
+"""What an agent needs to reach the API server where no operator gives it: the same account, role and binding."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from development.api import GROUP, Api, ApiError
-
-PREFIX = "vmext-vm-"
-_RBAC = "rbac.authorization.k8s.io"
+from development.api import Api, ApiError
+from vmext_operator.api import virtual_machine
+from vmext_operator.api.meta import Key
+from vmext_operator.cluster.identities import ACCOUNTS, path
+from vmext_operator.core import identity
 
 
 def issue(api: Api, name: str, *, seconds: int = 86_400) -> str:
-    """Make the account, the role and the binding of a machine where they are missing; return a new token for it."""
-    account = PREFIX + name
-    core, rbac = f"/api/v1/namespaces/{api.namespace}", f"/apis/{_RBAC}/v1/namespaces/{api.namespace}"
-    rules = [
-        {
-            "apiGroups": [GROUP],
-            "resources": ["goalstates"],
-            "resourceNames": [name],
-            "verbs": ["get", "list", "watch"],
-        },
-        {"apiGroups": [GROUP], "resources": ["goalstates/status"], "resourceNames": [name], "verbs": ["patch"]},
-    ]
-    subject = {"kind": "ServiceAccount", "name": account, "namespace": api.namespace}
-    reference = {"apiGroup": _RBAC, "kind": "Role", "name": account}
-    meta = {"metadata": {"name": account}}
-    _create(api, f"{core}/serviceaccounts", meta)
-    _create(api, f"{rbac}/roles", meta | {"rules": rules})
-    _create(api, f"{rbac}/rolebindings", meta | {"subjects": [subject], "roleRef": reference})
-    answer = api.request(
-        "POST", f"{core}/serviceaccounts/{account}/token", {"spec": {"audiences": [], "expirationSeconds": seconds}}
-    )
+    """Make what belongs to a machine where it is missing; return a new token for it, bound to nothing."""
+    metadata = {"name": name, "namespace": api.namespace, "uid": "uid-vm", "resourceVersion": "1"}
+    machine = virtual_machine.parse({"metadata": metadata | {"creationTimestamp": "2026-01-01T00:00:00Z"}})
+    for kind, obj in zip(identity.KINDS, identity.belongings(machine), strict=True):
+        _create(api, path(kind, Key(api.namespace, "")), obj)
+    account = path(ACCOUNTS, Key(api.namespace, identity.account(name)))
+    answer = api.request("POST", f"{account}/token", {"spec": {"audiences": [], "expirationSeconds": seconds}})
     return str(answer["status"]["token"])
 
 

@@ -111,7 +111,7 @@ def running(
     with contextlib.ExitStack() as closing:
         if cluster is None:
             cluster = closing.enter_context(control_plane.available(folder / "control-plane", report))
-        install_crds(cluster)
+        install(cluster)
         api = Api(cluster.kubeconfig, namespace)
         closing.callback(api.close)
         served = folder / "packages"
@@ -128,12 +128,13 @@ def running(
         yield house
 
 
-def install_crds(cluster: control_plane.Cluster) -> None:
-    """Apply our kinds and wait until the API server serves them."""
+def install(cluster: control_plane.Cluster) -> None:
+    """Apply our kinds, our policies and the operator's namespace; return when the API server serves the kinds."""
     cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
     namespace = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vmext-system"}})
     cluster.kubectl("apply", "-f", "-", input=namespace)
+    cluster.kubectl("apply", "-f", str(ROOT / "charts" / "vmext" / "policies"))
 
 
 def extension(name: str, vm: str, **spec: Any) -> Mapping[str, Any]:

@@ -329,7 +329,7 @@ def test_an_operator_that_starts_before_its_kinds_are_installed_waits_for_them(t
         api = Api(bare.kubeconfig)
         closing.callback(api.close)
         eventually(lambda: "install the CRDs" in operator.log.read_text())
-        house.install_crds(bare)
+        house.install(bare)
         api.apply(image("Late", "1.0.0"))
         machine(api)
         declare(api, "one", "Late")

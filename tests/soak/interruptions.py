@@ -127,7 +127,7 @@ def _control_plane() -> Iterator[control_plane.Cluster]:
         tempfile.TemporaryDirectory(prefix="vmext-soak-") as folder,
         control_plane.available(Path(folder), lambda _: None) as cluster,
     ):
-        house.install_crds(cluster)
+        house.install(cluster)
         yield cluster
 
 
