@@ -27,6 +27,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "enableAutomaticUpgrade": True,
         "forceUpdateTag": "1",
         "settings": {"any": {"thing": [1, None, "x"]}},
+        "dependsOn": ["first", "second"],
+        "suppressFailures": True,
         "timeout": "1h30m",
         "deletionPolicy": "Orphan",
         "deletionTimeout": "90s",
@@ -126,6 +128,7 @@ def test_what_a_declaration_leaves_out_has_the_documented_default(api: Api) -> N
         "enableAutomaticUpgrade": False,
         "deletionPolicy": "Uninstall",
         "deletionTimeout": "30m",
+        "suppressFailures": False,
     }
 
 
@@ -140,6 +143,10 @@ def test_what_a_declaration_leaves_out_has_the_documented_default(api: Api) -> N
         ("VirtualMachineExtension", {"typeHandlerVersion": "2.x"}, "spec.typeHandlerVersion"),
         ("VirtualMachineExtension", {"typeHandlerVersion": "1.2.3.4.5"}, "spec.typeHandlerVersion"),
         ("VirtualMachineExtension", {"settings": "text"}, "spec.settings"),
+        ("VirtualMachineExtension", {"dependsOn": ["good"]}, "an extension can't depend on itself"),
+        ("VirtualMachineExtension", {"dependsOn": ["other", "other"]}, "spec.dependsOn"),
+        ("VirtualMachineExtension", {"dependsOn": ["x" * 81]}, "spec.dependsOn[0]"),
+        ("VirtualMachineExtension", {"tags": {"a": 1}}, "tags"),
         ("VirtualMachineExtension", {"timeout": "soon"}, "spec.timeout"),
         ("VirtualMachineExtension", {"timeout": ""}, "spec.timeout"),
         ("VirtualMachineExtension", {"deletionPolicy": "Forget"}, "spec.deletionPolicy"),

@@ -11,6 +11,7 @@ from support import objects
 from unit.agent import schema
 from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
 from vmext_operator.core import goal_compile, projection
+from vmext_operator.core.declared import Declared
 from vmext_operator.errors import ParseError
 
 EXPECTED = (ParseError,)
@@ -35,7 +36,7 @@ def feed(data: bytes, folder: str) -> None:
         # The API server would not have let it in, or nobody but the operator writes it: to be parsed is enough.
         return
     compiled = goal_compile.compile_goal(
-        goal_compile.Declared(
+        Declared(
             machine=_MACHINE,
             extensions=[_EXTENSION],
             catalog=_CATALOG,

@@ -1,50 +1,15 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support import objects
-from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
+from support.compiling import compiled, reported
+from vmext_operator.api import goal_state
 from vmext_operator.api.goal_state import EntryState, Goal, Report
-from vmext_operator.core import goal_compile
 from vmext_operator.core.reasons import Reason
-
-NOW = datetime(2026, 1, 1, 0, 10, tzinfo=UTC)
-
-
-def compiled(
-    *extensions: dict[str, Any],
-    images: list[dict[str, Any]] | None = None,
-    last: Goal | None = None,
-    report: Report | None = None,
-    gone: frozenset[str] = frozenset(),
-    machine: dict[str, Any] | None = None,
-) -> goal_compile.Compiled:
-    catalog: dict[str, list[extension_image.ExtensionImage]] = {}
-    for obj in [objects.image()] if images is None else images:
-        parsed = extension_image.parse(obj)
-        catalog.setdefault(parsed.handler_key, []).append(parsed)
-    return goal_compile.compile_goal(
-        goal_compile.Declared(
-            machine=virtual_machine.parse(machine or objects.machine()),
-            extensions=[virtual_machine_extension.parse(extension) for extension in extensions],
-            catalog=catalog,
-            last=last,
-            report=report,
-            gone=gone,
-            now=NOW,
-        )
-    )
-
-
-def reported(goal: Goal, outcome: str) -> Report:
-    status = {"extensions": {entry.name: objects.answer(entry.render(), outcome) for entry in goal.extensions}}
-    report = goal_state.parse(objects.goal_state("web-1", goal.render(), status)).report
-    assert report is not None
-    return report
 
 
 def test_a_new_extension_gets_the_first_number_and_the_catalogs_package() -> None:

@@ -184,6 +184,30 @@ def test_a_version_that_was_taken_back_shows_what_is_in_force() -> None:
     assert [one["message"] for one in status["conditions"] if one["type"] == "Stalled"] == [message]
 
 
+def test_a_failed_dependency_is_told_with_what_it_said() -> None:
+    answer = objects.answer(ENTRY, "Failed", reason="DependencyFailed", message="a, on which it depends, failed")
+    first = objects.answer(ENTRY | {"uid": "uid-a"}, "Failed", reason="ExecutionFailed", message="no such volume")
+    status = {"extensions": {"hello": answer, "a": first}}
+    report = goal_state.parse(objects.goal_state("web-1", GOAL_SPEC, status)).report
+    for suppress in (False, True):
+        extension = objects.extension(generation=2, spec={"dependsOn": ["a", "b"], "suppressFailures": suppress})
+        given = situation(answer, extension=extension)
+        given = projection.Situation(given.extension, given.entry, None, report)
+        found = projection.project_extension(given, stage_age_s=0, now=NOW).conditions
+        said = "a, on which it depends, failed; a: ExecutionFailed: no such volume"
+        assert [(one.type, one.message) for one in found] == [("Ready", said), ("Stalled", said)]
+
+
+def test_a_suppressed_failure_counts_as_ready_and_keeps_its_statuses() -> None:
+    answer = objects.answer(ENTRY, "Failed", reason="ExecutionFailed", extensionStatus=ERROR, message="no")
+    extension = objects.extension(generation=2, spec={"suppressFailures": True})
+    projected = projection.project_extension(situation(answer, extension=extension), stage_age_s=0, now=NOW)
+    (ready,) = projected.conditions
+    assert (ready.status, ready.reason) == ("True", "FailureSuppressed")
+    assert projected.status["provisioningState"] == "Succeeded"
+    assert projected.status["statuses"][0]["code"] == "ProvisioningState/failed/0"
+
+
 def test_what_people_should_know_besides_stands_in_the_condition() -> None:
     answer = objects.answer(ENTRY, extensionStatus=SUCCESS, notes=["cpu limit of 500m can't be applied"])
     ready, *_ = projection.project_extension(situation(answer), stage_age_s=0, now=NOW).conditions

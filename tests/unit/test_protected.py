@@ -16,6 +16,7 @@ from vmext_operator.api.goal_state import Goal
 from vmext_operator.api.protected import Protected, Sealed
 from vmext_operator.core import goal_compile, protected, verdict
 from vmext_operator.core.certificate import read
+from vmext_operator.core.declared import Declared
 from vmext_operator.core.reasons import Reason
 
 MINE = read(certificate("uid-vm", rsa_key(1)))
@@ -78,7 +79,7 @@ def test_what_was_encrypted_beforehand_goes_through_untouched() -> None:
 def compiled(last: Goal | None, sealed: Any, **spec: Any) -> goal_compile.Compiled:
     extension = virtual_machine_extension.parse(objects.extension("one", spec=spec))
     return goal_compile.compile_goal(
-        goal_compile.Declared(
+        Declared(
             machine=virtual_machine.parse(objects.machine()),
             extensions=[extension],
             catalog={extension.handler_key: [extension_image.parse(objects.image())]},

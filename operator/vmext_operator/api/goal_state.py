@@ -74,6 +74,8 @@ class Entry:
     timeout_seconds: int
     handler: Handler
     sealed: protected.Sealed | None = None
+    depends_on: tuple[str, ...] = ()
+    suppress_failures: bool = False
 
     def render(self) -> dict[str, Any]:
         """Return the entry as the API has it."""
@@ -89,6 +91,8 @@ class Entry:
                 "thumbprint": None if self.sealed is None else self.sealed.thumbprint,
                 "protectedHash": None if self.sealed is None else self.sealed.content,
                 "timeoutSeconds": self.timeout_seconds,
+                "dependsOn": list(self.depends_on) or None,
+                "suppressFailures": True if self.suppress_failures else None,
                 "handler": self.handler.render(),
             }
         )
@@ -215,6 +219,8 @@ def _entry(value: object, path: str) -> Entry:
             limits=_limits(fields.optional(handler, f"{path}.handler", "limits", dict) or {}, f"{path}.handler.limits"),
         ),
         sealed=protected.parse_sealed(obj, path),
+        depends_on=tuple(sorted(str(name) for name in fields.optional(obj, path, "dependsOn", list) or ())),
+        suppress_failures=fields.optional(obj, path, "suppressFailures", bool) is True,
     )
 
 

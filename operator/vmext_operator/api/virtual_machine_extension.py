@@ -20,7 +20,8 @@ FINALIZER = "vmext.dev/uninstall"
 class VirtualMachineExtension:
     """An extension as declared, with its status as it stands in the API server.
 
-    ``settings`` is canonical JSON text: two declarations that mean the same have the same text.
+    ``settings`` is canonical JSON text: two declarations that mean the same have the same text. ``tags`` are not here:
+    nothing is decided by them.
     """
 
     meta: Meta
@@ -33,6 +34,8 @@ class VirtualMachineExtension:
     force_update_tag: str | None
     settings: str
     protected: protected.Protected | None
+    depends_on: tuple[str, ...]
+    suppress_failures: bool
     timeout_seconds: int | None
     orphan_on_delete: bool
     deletion_timeout_seconds: int
@@ -65,6 +68,8 @@ def parse(obj: Mapping[str, Any]) -> VirtualMachineExtension:
         force_update_tag=fields.optional(spec, "spec", "forceUpdateTag", str),
         settings=json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
         protected=protected.parse(spec, "spec"),
+        depends_on=tuple(sorted({str(name) for name in fields.optional(spec, "spec", "dependsOn", list) or ()})),
+        suppress_failures=fields.optional(spec, "spec", "suppressFailures", bool) is True,
         timeout_seconds=None if timeout is None else max(1, fields.seconds(timeout, "spec.timeout")),
         orphan_on_delete=fields.optional(spec, "spec", "deletionPolicy", str) == "Orphan",
         deletion_timeout_seconds=fields.seconds(

@@ -26,6 +26,7 @@ from vmext_operator.control.stages import Stages
 from vmext_operator.control.store import Store
 from vmext_operator.control.writer import Clock, Writer
 from vmext_operator.core import goal_compile, merge_patch, projection, verdict
+from vmext_operator.core.declared import Declared
 from vmext_operator.core.reasons import Reason
 from vmext_operator.errors import NotFoundError
 
@@ -88,7 +89,7 @@ class Reconciler:
         considered = self._considered(loaded)
         found = await self._vault.seal(machine, considered, loaded.goal_state)
         compiled = goal_compile.compile_goal(
-            goal_compile.Declared(
+            Declared(
                 machine=machine,
                 extensions=considered,
                 catalog=loaded.catalog,
@@ -98,6 +99,7 @@ class Reconciler:
                 now=self._clock.now(),
                 credential=known.token,
                 protected=found.sealed,
+                elsewhere=loaded.elsewhere,
             )
         )
         await self._protect(loaded.extensions, compiled.goal)
@@ -321,7 +323,8 @@ def _transition(situation: projection.Situation, projected: projection.Projected
         and number == projected.status.get("sequenceNumber")
     ):
         return None
-    return _event(situation.extension, ready.reason, ready.message, warning=ready.status != "True")
+    failed = ready.status != "True" or ready.reason == Reason.FAILURE_SUPPRESSED.value
+    return _event(situation.extension, ready.reason, ready.message, warning=failed)
 
 
 def _event(extension: VirtualMachineExtension, reason: str, message: str, *, warning: bool) -> Event:

@@ -22,6 +22,8 @@ class Scope:
     extensions: Sequence[VirtualMachineExtension]
     goal_state: GoalState | None
     catalog: Mapping[str, Sequence[ExtensionImage]]
+    #: By name, the machines of what these extensions depend on and that is another's.
+    elsewhere: Mapping[str, str]
 
     @property
     def uids(self) -> set[str]:
@@ -44,4 +46,14 @@ def load(store: Store, key: Key) -> Scope:
         extensions=extensions,
         goal_state=store.goal_state(key),
         catalog=store.catalog(extension.handler_key for extension in extensions),
+        elsewhere=_elsewhere(store, key, extensions),
     )
+
+
+def _elsewhere(store: Store, machine: Key, extensions: Sequence[VirtualMachineExtension]) -> dict[str, str]:
+    found = {}
+    for name in {name for extension in extensions for name in extension.depends_on}:
+        other = store.extension(Key(machine.namespace, name))
+        if other is not None and other.vm_key != machine:
+            found[name] = other.vm_name
+    return found

@@ -55,6 +55,8 @@ class Store:
         self._extensions_of: dict[Key, set[Key]] = {}
         self._extensions_with: dict[str, set[Key]] = {}
         self._images_of: dict[str, set[Key]] = {}
+        #: By what they depend on.
+        self._dependants_of: dict[Key, set[Key]] = {}
 
     # -- what is asked of it
 
@@ -65,6 +67,10 @@ class Store:
     def goal_state(self, key: Key) -> GoalState | None:
         """Return a machine's GoalState, or None where it has none."""
         return self._goals.objects.get(key)
+
+    def extension(self, key: Key) -> VirtualMachineExtension | None:
+        """Return an extension, or None where none is declared."""
+        return self._extensions.objects.get(key)
 
     def extensions_of(self, machine: Key) -> list[VirtualMachineExtension]:
         """Return the extensions declared for a machine, whether or not that is declared itself."""
@@ -141,15 +147,25 @@ class Store:
             # vmName, publisher and type can't be changed: an index entry stands as long as its object.
             _index(self._extensions_of, one.vm_key, key, present=value is not None)
             _index(self._extensions_with, one.handler_key, key, present=value is not None)
+            self._index_dependants(key, old, value)
         elif isinstance(one, ExtensionImage):
             _index(self._images_of, one.handler_key, key, present=value is not None)
         if _matters(old, value):
             for machine in self._machines_of(one):
                 self._changed(machine)
 
+    def _index_dependants(
+        self, key: Key, old: VirtualMachineExtension | None, new: VirtualMachineExtension | None
+    ) -> None:
+        before, after = (set() if one is None else set(one.depends_on) for one in (old, new))
+        for name in before ^ after:
+            _index(self._dependants_of, Key(key.namespace, name), key, present=name in after)
+
     def _machines_of(self, value: Any) -> set[Key]:
         if isinstance(value, VirtualMachineExtension):
-            return {value.vm_key}
+            # What another machine's extension depends on is refused there, and told when that is to be had or gone.
+            keys = self._dependants_of.get(value.meta.key, set())
+            return {value.vm_key, *(self._extensions.objects[key].vm_key for key in keys)}
         if isinstance(value, ExtensionImage):
             keys = self._extensions_with.get(value.handler_key, set())
             return {self._extensions.objects[key].vm_key for key in keys if key in self._extensions.objects}

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from vmext_operator.api.credential import NextToken
-from vmext_operator.api.extension_image import ExtensionImage
-from vmext_operator.api.goal_state import Entry, EntryState, Goal, Handler, Outcome, Report
+from vmext_operator.api.goal_state import Entry, EntryState, Goal, Handler, Outcome
 from vmext_operator.api.protected import Sealed
-from vmext_operator.api.version import Version
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
-from vmext_operator.core import conflict, verdict, version_choice
+from vmext_operator.core import conflict, dependencies, verdict
+from vmext_operator.core.choices import Choices
+from vmext_operator.core.declared import Declared
 from vmext_operator.core.reasons import Reason
+from vmext_operator.core.sequence_numbers import Numbers
 
 MAX_SETTINGS_BYTES = 256 * 1024
 MAX_GOAL_BYTES = 1024 * 1024
@@ -25,35 +25,6 @@ DEFAULT_ENABLE_TIMEOUT_S = 20 * 60
 #: Extensions that run what a user wrote may take long.
 LONG_ENABLE_TIMEOUT_S = 90 * 60
 LONG_RUNNING_TYPES = frozenset({"customscript", "linuxchefclient", "chefclient"})
-#: A catalog entry may come in the same commit as what asks for it, a little later.
-CATALOG_PATIENCE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """All that the compile looks at.
-
-    Attributes:
-        machine: the VirtualMachine.
-        extensions: its extensions, in any order.
-        catalog: the catalog's entries by lower-case ``publisher.type``.
-        last: the goal in force, None where there is none yet.
-        report: what the machine reported, None where it never did.
-        gone: UIDs that the last goal has and that the API server, asked for each by name, no longer has.
-        now: for the deadlines of deletions.
-        credential: the token that the machine is to use next, None for none.
-        protected: by UID, an extension's protected settings encrypted for the machine, or why there are none.
-    """
-
-    machine: VirtualMachine
-    extensions: Sequence[VirtualMachineExtension]
-    catalog: Mapping[str, Sequence[ExtensionImage]]
-    last: Goal | None
-    report: Report | None
-    gone: frozenset[str]
-    now: datetime
-    credential: NextToken | None = None
-    protected: Mapping[str, Sealed | verdict.Held] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +35,14 @@ class Compiled:
     held: Mapping[str, verdict.Held]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a machine should have of an extension."""
+
+    handler: Handler
+    sealed: Sealed | None
+
+
 def compile_goal(declared: Declared) -> Compiled:
     """Return the goal state that the machine should have now.
 
@@ -72,11 +51,20 @@ def compile_goal(declared: Declared) -> Compiled:
     """
     last = declared.last
     model_hash = _model_hash(declared.machine, declared.extensions)
-    choose_anew = last is None or last.model_hash != model_hash
-    choices = _Choices(declared, choose_anew=choose_anew)
+    choices = Choices(declared, choose_anew=last is None or last.model_hash != model_hash)
     settled = conflict.settle(declared.extensions, last, choices.handler, choices.admits)
-    held = dict(settled.held)
-    numbers = _Numbers(declared)
+    numbers = Numbers(declared)
+
+    held, wanted = dict(settled.held), {}
+    for extension in declared.extensions:
+        uid = extension.meta.uid
+        if extension.meta.deleted is None and uid not in held:
+            found = _wanted(extension, declared, settled.follows.get(uid) or choices.of(extension))
+            if isinstance(found, verdict.Held):
+                held[uid] = found
+            else:
+                wanted[uid] = found
+    held = dependencies.hold(declared, held, lambda one: _begins(one, wanted[one.meta.uid], declared, numbers))
 
     entries: dict[str, Entry] = {}
     for entry in last.extensions if last is not None else ():
@@ -85,11 +73,12 @@ def compile_goal(declared: Declared) -> Compiled:
             entries[entry.name] = numbers.answer(kept)
             numbers.keep(entries[entry.name])
 
+    fresh: set[str] = set()
     size = len(json.dumps([entry.render() for entry in entries.values()]))
     # The oldest first: whoever came last finds the goal full.
     for extension in sorted(declared.extensions, key=lambda extension: extension.meta.age_order):
         uid, name = extension.meta.uid, extension.meta.key.name
-        before = _before(extension, last)
+        before = declared.before(extension)
         if extension.meta.deleted is not None:
             if before is not None:
                 entries[name] = numbers.answer(_leaving(extension, before, declared.now))
@@ -97,22 +86,7 @@ def compile_goal(declared: Declared) -> Compiled:
             continue
         if uid in held:
             continue
-        if len(extension.settings.encode()) > MAX_SETTINGS_BYTES:
-            held[uid] = verdict.stalls(
-                Reason.INVALID_SETTINGS,
-                f"settings are {len(extension.settings.encode())} bytes, at most {MAX_SETTINGS_BYTES} are taken; "
-                "have the extension download what is large",
-            )
-            continue
-        sealed = declared.protected.get(uid)
-        if isinstance(sealed, verdict.Held):
-            held[uid] = sealed
-            continue
-        chosen = settled.follows.get(uid) or choices.of(extension)
-        if isinstance(chosen, verdict.Held):
-            held[uid] = chosen
-            continue
-        entry = replace(_entry(extension, chosen, declared.catalog, before, sealed, numbers), sealed=sealed)
+        entry = _entry(extension, wanted[uid], declared, numbers)
         entry_size = len(json.dumps(entry.render()))
         if size + entry_size > MAX_GOAL_BYTES or (name not in entries and len(entries) >= MAX_ENTRIES):
             held[uid] = verdict.stalls(
@@ -124,15 +98,16 @@ def compile_goal(declared: Declared) -> Compiled:
         numbers.keep(entry)
         size += entry_size
         entries[name] = entry
+        fresh.add(name)
 
     # What is held back now but in force already stays as it was: nothing is ever taken away for being held back.
-    if last is not None:
-        for extension in declared.extensions:
-            before = _before(extension, last)
-            if extension.meta.uid in held and before is not None and before.name not in entries:
-                entries[before.name] = numbers.answer(before)
-                numbers.keep(entries[before.name])
+    for extension in declared.extensions:
+        before = declared.before(extension)
+        if extension.meta.uid in held and before is not None and before.name not in entries:
+            entries[before.name] = numbers.answer(before)
+            numbers.keep(entries[before.name])
 
+    entries = dependencies.without_circles(entries, fresh)
     return Compiled(
         goal=Goal(
             vm_uid=declared.machine.meta.uid,
@@ -143,6 +118,25 @@ def compile_goal(declared: Declared) -> Compiled:
         ),
         held=held,
     )
+
+
+def _wanted(
+    extension: VirtualMachineExtension, declared: Declared, chosen: Handler | verdict.Held
+) -> _Wanted | verdict.Held:
+    """Return what the machine should have of an extension, or why it can have nothing."""
+    size = len(extension.settings.encode())
+    if size > MAX_SETTINGS_BYTES:
+        return verdict.stalls(
+            Reason.INVALID_SETTINGS,
+            f"settings are {size} bytes, at most {MAX_SETTINGS_BYTES} are taken; "
+            "have the extension download what is large",
+        )
+    sealed = declared.protected.get(extension.meta.uid)
+    if isinstance(sealed, verdict.Held):
+        return sealed
+    if isinstance(chosen, verdict.Held):
+        return chosen
+    return _Wanted(chosen, sealed)
 
 
 def _model_hash(machine: VirtualMachine, extensions: Sequence[VirtualMachineExtension]) -> str:
@@ -179,88 +173,14 @@ def _leaving(extension: VirtualMachineExtension, before: Entry, now: datetime) -
     return replace(before, state=state)
 
 
-def _before(extension: VirtualMachineExtension, last: Goal | None) -> Entry | None:
-    """Return an extension's entry in the last goal: not that of one of the same name that is gone."""
-    before = last.entry(extension.meta.key.name) if last is not None else None
-    return before if before is not None and before.uid == extension.meta.uid else None
-
-
-class _Choices:
-    """Which version each extension would have by itself; found once for each."""
-
-    def __init__(self, declared: Declared, *, choose_anew: bool) -> None:
-        self._declared = declared
-        self._choose_anew = choose_anew
-        self._found: dict[str, Handler | verdict.Held] = {}
-
-    def of(self, extension: VirtualMachineExtension) -> Handler | verdict.Held:
-        """Return the version, or why there is none."""
-        uid = extension.meta.uid
-        if uid not in self._found:
-            before = _before(extension, self._declared.last)
-            if extension.meta.deleted is not None and before is not None:
-                self._found[uid] = before.handler
-            else:
-                self._found[uid] = _handler(extension, self._declared, before, choose_anew=self._choose_anew)
-        return self._found[uid]
-
-    def handler(self, extension: VirtualMachineExtension) -> Handler | None:
-        """Return the version, or None where there is none."""
-        found = self.of(extension)
-        return found if isinstance(found, Handler) else None
-
-    def admits(self, extension: VirtualMachineExtension, version: Version) -> bool:
-        """Tell whether an extension asks for that version among others."""
-        return _request(extension, self._declared).admits(version)
-
-
-def _request(extension: VirtualMachineExtension, declared: Declared) -> version_choice.Request:
-    return version_choice.Request(
-        extension.type_handler_version, extension.auto_upgrade_minor_version, declared.machine.location
-    )
-
-
-def _handler(
-    extension: VirtualMachineExtension, declared: Declared, before: Entry | None, *, choose_anew: bool
-) -> Handler | verdict.Held:
-    """Return the version that the machine should have of this extension, or why there is none."""
-    offered = declared.catalog.get(extension.handler_key, ())
-    in_force = before.handler if before is not None else None
-    request = _request(extension, declared)
-    stays = in_force is not None and not choose_anew and not extension.enable_automatic_upgrade
-    # A request that could not be met when the model changed is still to be met: the version before it does not answer.
-    if stays and in_force is not None and request.admits(Version(in_force.version)):
-        return version_choice.current(in_force, offered)
-    chosen = version_choice.choose(request, offered, in_force)
-    if chosen is not None:
-        return chosen
-    name = f"{extension.publisher}.{extension.type}"
-    return verdict.stalls(
-        Reason.UNKNOWN_IMAGE, version_choice.describe_lack(name, request, offered), after_s=CATALOG_PATIENCE_S
-    )
-
-
-def _entry(
-    extension: VirtualMachineExtension,
-    handler: Handler,
-    catalog: Mapping[str, Sequence[ExtensionImage]],
-    before: Entry | None,
-    sealed: Sealed | None,
-    numbers: _Numbers,
-) -> Entry:
+def _entry(extension: VirtualMachineExtension, wanted: _Wanted, declared: Declared, numbers: Numbers) -> Entry:
     """Return the entry of an extension that the machine should have."""
-    runs_again = (
-        before is None
-        or before.settings != extension.settings
-        or before.force_update_tag != extension.force_update_tag
-        or _content(before.sealed) != _content(sealed)
-        or numbers.is_behind(before)
-    )
+    before = declared.before(extension)
+    runs_again = before is None or _runs_again(extension, wanted, before, numbers)
     timeout = extension.timeout_seconds
     if timeout is None:
-        image = next(
-            (one for one in catalog.get(extension.handler_key, ()) if one.version.text == handler.version), None
-        )
+        offered = declared.catalog.get(extension.handler_key, ())
+        image = next((one for one in offered if one.version.text == wanted.handler.version), None)
         timeout = image.enable_timeout_seconds if image is not None else None
     if timeout is None:
         long_running = extension.type.lower() in LONG_RUNNING_TYPES
@@ -273,44 +193,32 @@ def _entry(
         force_update_tag=extension.force_update_tag,
         settings=extension.settings,
         timeout_seconds=timeout,
-        handler=handler,
+        handler=wanted.handler,
+        sealed=wanted.sealed,
+        depends_on=extension.depends_on,
+        suppress_failures=extension.suppress_failures,
+    )
+
+
+def _begins(extension: VirtualMachineExtension, wanted: _Wanted, declared: Declared, numbers: Numbers) -> bool:
+    """Tell whether something of an extension would run that the machine has not been told to run yet."""
+    before = declared.before(extension)
+    return (
+        before is None
+        or before.handler.version != wanted.handler.version
+        or _runs_again(extension, wanted, before, numbers)
+    )
+
+
+def _runs_again(extension: VirtualMachineExtension, wanted: _Wanted, before: Entry, numbers: Numbers) -> bool:
+    return (
+        before.settings != extension.settings
+        or before.force_update_tag != extension.force_update_tag
+        or _content(before.sealed) != _content(wanted.sealed)
+        or numbers.is_behind(before)
     )
 
 
 def _content(sealed: Sealed | None) -> str:
     """Return what tells protected contents apart: the same one, encrypted to another certificate, runs nothing."""
     return "" if sealed is None else sealed.content
-
-
-class _Numbers:
-    """The machine's counter of sequence numbers: what is made anew is always higher than all that went before."""
-
-    def __init__(self, declared: Declared) -> None:
-        seen = [0]
-        if declared.last is not None:
-            seen.append(declared.last.last_sequence_number)
-        for extension in declared.extensions:
-            number = extension.status.get("sequenceNumber")
-            seen.append(number if isinstance(number, int) else 0)
-        self._report = declared.report
-        if declared.report is not None:
-            seen.append(declared.report.highest_sequence_number)
-            seen.extend(answer.sequence_number for answer in declared.report.answers.values())
-        self.highest = max(seen)
-
-    def is_behind(self, entry: Entry) -> bool:
-        """Tell whether the machine refuses this very entry because it has taken a higher number already."""
-        answer = self._report.answers.get(entry.name) if self._report is not None else None
-        return answer is not None and answer.reason == Reason.SEQUENCE_BEHIND.value and answer.answers(entry)
-
-    def answer(self, entry: Entry) -> Entry:
-        """Return an entry with a higher number where the machine refuses the one that it has."""
-        return replace(entry, sequence_number=self.next()) if self.is_behind(entry) else entry
-
-    def next(self) -> int:
-        """Return the number that comes next; it is not taken until an entry keeps it."""
-        return self.highest + 1
-
-    def keep(self, entry: Entry) -> None:
-        """Take the number of an entry that has found its place in the goal."""
-        self.highest = max(self.highest, entry.sequence_number)

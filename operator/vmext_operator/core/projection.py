@@ -14,6 +14,9 @@ from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
 from vmext_operator.core import instance_view, verdict
 from vmext_operator.core.reasons import PROGRESS, Reason
 
+#: Of what a dependency says: those that depend on it repeat it.
+_REPEATED = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:
@@ -42,6 +45,18 @@ class Situation:
         """Return what the machine says of exactly this entry, None before it does."""
         answer = self.answer
         return answer if answer is not None and self.entry is not None and answer.answers(self.entry) else None
+
+    @property
+    def failed_dependencies(self) -> Sequence[str]:
+        """Return what failed of that which kept this one from being begun, and why."""
+        if self.report is None or self.said is None or self.said.reason != Reason.DEPENDENCY_FAILED.value:
+            return []
+        found = [(name, self.report.answers.get(name)) for name in self.extension.depends_on]
+        return [
+            f"{name}: {answer.reason}: {(answer.message or '')[:_REPEATED]}"
+            for name, answer in found
+            if answer is not None and answer.outcome is Outcome.FAILED
+        ]
 
     @property
     def is_final(self) -> bool:
@@ -135,7 +150,12 @@ def _conditions(situation: Situation, stage_age_s: float) -> tuple[tuple[conditi
         message = "; ".join([said.message or f"{extension.vm_name} has it", *said.notes])
         return conditions.ready(Reason.SUCCEEDED.value, message), None
     if said.outcome is Outcome.FAILED:
-        message = said.message or "the machine gave no message"
+        message = "; ".join([said.message or "the machine gave no message", *situation.failed_dependencies])
+        # That what it depends on failed is not its own failure: it has not run.
+        if extension.suppress_failures and said.reason != Reason.DEPENDENCY_FAILED.value:
+            return conditions.ready(
+                Reason.FAILURE_SUPPRESSED.value, f"failed, and suppressFailures is set: {message}"
+            ), None
         return conditions.stalled(said.reason or Reason.EXECUTION_FAILED.value, message), None
     if said.outcome is Outcome.REMOVED:
         return conditions.reconciling(Reason.PENDING.value, f"{extension.vm_name} no longer has it"), None

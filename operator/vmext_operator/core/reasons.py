@@ -25,6 +25,11 @@ class Reason(enum.Enum):
     SECRET_UNREADABLE = "SecretUnreadable"  # noqa: S105 -- a reason
     SECRET_INVALID = "SecretInvalid"  # noqa: S105 -- a reason
     WRONG_CERTIFICATE = "WrongCertificate"
+    DEPENDENCY_CYCLE = "DependencyCycle"
+    INVALID_DEPENDENCY = "InvalidDependency"
+    DEPENDENCY_FAILED = "DependencyFailed"
+    WAITING_FOR_DEPENDENCY = "WaitingForDependency"
+    FAILURE_SUPPRESSED = "FailureSuppressed"
     HANDLER_CONFLICT = "HandlerConflict"
     GOAL_STATE_FULL = "GoalStateFull"
     SEQUENCE_BEHIND = "SequenceBehind"
