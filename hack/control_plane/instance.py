@@ -29,15 +29,19 @@ class ControlPlane:
         binaries: its programs.
         audit: True writes every request to ``audit.log``, a JSON line each, without bodies.
         outlive: whether its processes go on when the one who started them ends.
+        large: whether it is to hold a fleet: etcd may grow to 8 GiB, and history is forgotten every minute.
     """
 
-    def __init__(self, folder: Path, binaries: Binaries, *, audit: bool = False, outlive: bool = False) -> None:
+    def __init__(
+        self, folder: Path, binaries: Binaries, *, audit: bool = False, outlive: bool = False, large: bool = False
+    ) -> None:
         self.folder = folder.absolute()
         self.kubeconfig = self.folder / "kubeconfig"
         self.ca_file = self.folder / "keys" / "ca.crt"
         self.audit_log = self.folder / programs.AUDIT_LOG if audit else None
         self._binaries = binaries
         self._outlive = outlive
+        self._large = large
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._held = contextlib.ExitStack()
 
@@ -58,7 +62,7 @@ class ControlPlane:
         ):
             content = programs.kubeconfig(self.server, self._keys.ca, holder.certificate, holder.key)
             self._write(name, content)
-        self._spawn("etcd", programs.etcd(self._binaries))
+        self._spawn("etcd", programs.etcd(self._binaries, large=self._large))
         self._wait("etcd", EtcdProbe(self.folder / programs.ETCD_SOCKET))
         self.start_api_server()
         self._spawn("kube-controller-manager", programs.controller_manager(self._binaries, self._keys))
@@ -69,8 +73,10 @@ class ControlPlane:
         """Start the API server, again with the same data and address after a stop. Raises ControlPlaneError."""
         if "kube-apiserver" in self._processes:
             raise ControlPlaneError(f"the API server at {self.server} runs already; stop it first")
-        audit = self.audit_log is not None
-        self._spawn("kube-apiserver", programs.api_server(self._binaries, self._keys, self._port.number, audit=audit))
+        command = programs.api_server(
+            self._binaries, self._keys, self._port.number, audit=self.audit_log is not None, large=self._large
+        )
+        self._spawn("kube-apiserver", command)
         self._wait("kube-apiserver", self._probe("/readyz"))
         self._wait("kube-apiserver", self._probe("/api/v1/namespaces/default"))
 
@@ -84,6 +90,10 @@ class ControlPlane:
         """Run kubectl and return what it printed. Raises ControlPlaneError with its error."""
         cached = self.folder / "kubectl"
         return cluster.run_kubectl(self._binaries.kubectl, self.kubeconfig, cached, *arguments, input=input)
+
+    def pids(self) -> Mapping[str, int]:
+        """Return who its programs are, for those who look at what they cost."""
+        return {name: running.pid for name, running in self._processes.items()}
 
     def check(self) -> None:
         """Raise ControlPlaneError where a program has ended that nobody ended."""
@@ -140,19 +150,20 @@ def record(folder: Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def running(folder: Path, binaries: Binaries, *, audit: bool = False) -> Iterator[ControlPlane]:
+def running(folder: Path, binaries: Binaries, *, audit: bool = False, large: bool = False) -> Iterator[ControlPlane]:
     """Run a control plane until the block ends, or until the one who runs it does, however that ends.
 
     Args:
         folder: for its data, keys and logs; keys and logs stay there.
         binaries: its programs.
         audit: True has its ``audit_log`` written.
+        large: True for one that holds a fleet.
 
     Raises:
         ControlPlaneError: it does not start, or a program of it ended before the block did; the message quotes the
             program's last words.
     """
-    instance = ControlPlane(folder, binaries, audit=audit)
+    instance = ControlPlane(folder, binaries, audit=audit, large=large)
     try:
         instance.start()
         yield instance

@@ -27,8 +27,8 @@ _CONTROLLERS = (
 )
 
 
-def etcd(binaries: Binaries) -> list[str]:
-    """Return etcd's command."""
+def etcd(binaries: Binaries, *, large: bool = False) -> list[str]:
+    """Return etcd's command; `large` is for more than its usual 2 GiB of objects and their history."""
     return [
         str(binaries.etcd),
         "--data-dir=etcd",
@@ -40,11 +40,12 @@ def etcd(binaries: Binaries) -> list[str]:
         # Development data: it is not worth waiting for the disk.
         "--unsafe-no-fsync",
         "--log-level=warn",
+        *([f"--quota-backend-bytes={8 << 30}"] if large else []),
     ]
 
 
-def api_server(binaries: Binaries, keys: Certificates, port: int, *, audit: bool) -> list[str]:
-    """Return kube-apiserver's command."""
+def api_server(binaries: Binaries, keys: Certificates, port: int, *, audit: bool, large: bool = False) -> list[str]:
+    """Return kube-apiserver's command; `large` has it forget the objects' history sooner, so that etcd stays small."""
     return [
         str(binaries.kube_apiserver),
         f"--etcd-servers=unix://{ETCD_SOCKET}",
@@ -64,6 +65,7 @@ def api_server(binaries: Binaries, keys: Certificates, port: int, *, audit: bool
         "--service-account-issuer=https://kubernetes.default.svc",
         "--service-cluster-ip-range=10.0.0.0/24",
         "--profiling=false",
+        *(["--etcd-compaction-interval=1m"] if large else []),
         *([f"--audit-policy-file={AUDIT_POLICY}", f"--audit-log-path={AUDIT_LOG}"] if audit else []),
     ]
 

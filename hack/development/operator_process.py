@@ -31,6 +31,17 @@ class Operator:
         # Held to launch, and to decide that nothing is launched any more.
         self._launching = threading.Lock()
 
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it was started and not stopped."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int:
+        """Return the number of the process that runs now."""
+        assert self._process is not None, "the operator is not running"
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and start it again whenever it ends by itself."""
         self._stopping.clear()
@@ -41,7 +52,7 @@ class Operator:
 
     def stop(self) -> None:
         """Stop it as a supervisor would."""
-        if self._supervisor is not None:
+        if self.is_running:
             process.stop(self._let_go())
             self._join()
 

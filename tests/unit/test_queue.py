@@ -77,3 +77,19 @@ def test_a_worker_that_waits_is_woken() -> None:
         assert await waiting == "a"
 
     play(scenario)
+
+
+def test_the_queue_is_idle_when_nothing_waits_and_nothing_is_worked_on() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        await queue.idle()
+        queue.add("a")
+        idle = asyncio.create_task(queue.idle())
+        key = await queue.get()
+        queue.add("a")
+        queue.done(key)
+        await asyncio.sleep(0)
+        assert not idle.done()
+        queue.done(await queue.get())
+        await idle
+
+    play(scenario)

@@ -29,6 +29,7 @@ class KeyedQueue(Generic[K]):
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -76,6 +77,12 @@ class KeyedQueue(Generic[K]):
         self.add_after(key, delay)
         return delay
 
+    async def idle(self) -> None:
+        """Return when no key is worked on and none waits, but those that come later."""
+        while self._ready or self._working:
+            self._idle.clear()
+            await self._idle.wait()
+
     def close(self) -> None:
         """Forget what would come later."""
         for timer in self._timers.values():
@@ -87,6 +94,8 @@ class KeyedQueue(Generic[K]):
         if key in self._again:
             self._again.discard(key)
             self.add(key)
+        if not self._ready and not self._working:
+            self._idle.set()
 
     def _due(self, key: K) -> None:
         del self._timers[key]

@@ -74,6 +74,8 @@ async def _list(
     for key in machines:
         queue.add(key)
     everything_listed.set()
+    await queue.idle()
+    logger.info("every machine looked at machines=%d", len(machines))
     await resync.keep_listing(client, store, queue.add, random_source)
 
 

@@ -1,0 +1,116 @@
+"""The acts of a fleet's life that are measured, in their order."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.fleet import stage as staging
+from benchmarks.fleet.canary import Canary
+from benchmarks.fleet.declared import EACH, Machine
+from benchmarks.fleet.meter import Cost
+from benchmarks.fleet.stage import Stage
+
+#: Raw updates, after the raw creations.
+_UPDATED = 1000
+_IDLE_S = 60.0
+
+
+@dataclass
+class Played:
+    """What was measured of a fleet; an act that was not played is None."""
+
+    machines: int
+    raw: Cost
+    cold: Cost
+    changed: Cost | None = None
+    restarted: Cost | None = None
+    idle: Cost | None = None
+    single_write_s: float = 0.0
+    apply_to_goal_s: float = 0.0
+    apply_new_to_goal_s: float = 0.0
+    busy_s: dict[str, list[float]] = field(default_factory=dict)
+    peak_rss_mb: float = 0.0
+
+    @property
+    def extensions(self) -> int:
+        """Return how many extensions the fleet has."""
+        return self.machines * EACH
+
+
+async def cold_start(stage: Stage, canary: Canary | None) -> Played:
+    """Declare a fleet, which is what raw writes are, and start the operator on it."""
+    stage.report(f"raw writes: declaring {len(stage.machines)} machines with {EACH} extensions each")
+    generations: dict[tuple[str, str], int] = {}
+
+    async def declare() -> None:
+        generations.update(await stage.apply_to(stage.machines, _everything))
+        some = stage.machines[:_UPDATED]
+        generations.update(await stage.apply_to(some, lambda machine: [machine.extension(5, run=1)]))
+
+    async with staging.operators_watches(stage):
+        raw = await stage.cost_of(declare())
+    stage.report(f"  {raw.writes} writes, {raw.writes_per_s:.0f} a second")
+
+    stage.report("cold start: the operator begins, and all is to be done")
+    played = Played(len(stage.machines), raw, raw)
+
+    async def converge() -> None:
+        await stage.start_operator()
+        if canary is None:
+            await stage.until_ready(generations)
+            return
+        await stage.until_logged(staging.LISTED)
+        await canary.declare()
+        async with canary.meanwhile() as seconds:
+            await stage.until_ready(generations)
+        played.busy_s["cold start"] = list(seconds)
+
+    played.cold = await stage.cost_of(converge(), operator_began=True)
+    stage.report(f"  {played.cold.seconds:.1f} s, {stage.extensions / played.cold.seconds:.0f} extensions a second")
+    played.peak_rss_mb = stage.meter.peak_rss_mb()
+    return played
+
+
+async def go_on(stage: Stage, canary: Canary, played: Played) -> None:
+    """Change one extension on every machine, restart the operator with nothing to do, and leave all alone."""
+    stage.report("changing one extension on every machine")
+
+    async def change() -> None:
+        async with canary.meanwhile() as seconds:
+            generations = await stage.apply_to(stage.machines, lambda machine: [machine.extension(1, run=2)])
+            await stage.until_ready(generations)
+        played.busy_s["a change of all"] = list(seconds)
+
+    played.changed = await stage.cost_of(change())
+    stage.report(f"  {played.changed.seconds:.1f} s, {len(stage.machines) / played.changed.seconds:.0f} a second")
+
+    stage.report("single changes on an idle system")
+    await asyncio.sleep(2)
+    played.single_write_s, played.apply_to_goal_s, played.apply_new_to_goal_s = await canary.idle()
+    played.peak_rss_mb = max(played.peak_rss_mb, stage.meter.peak_rss_mb())
+
+    stage.report("starting the operator again with nothing to do")
+    await stage.stop_operator()
+
+    async def restart() -> None:
+        await stage.start_operator()
+        await stage.until_logged(staging.CAUGHT_UP)
+
+    played.restarted = await stage.cost_of(restart(), operator_began=True)
+    played.peak_rss_mb = max(played.peak_rss_mb, stage.meter.peak_rss_mb())
+    stage.report(f"  {played.restarted.seconds:.1f} s")
+
+    stage.report(f"leaving all alone for {_IDLE_S:.0f} s")
+    played.idle = await stage.cost_of(asyncio.sleep(_IDLE_S))
+
+
+def busy_p50_s(played: Played) -> float:
+    """Return the median of single changes while others were in work: of the worst act."""
+    return max(statistics.median(seconds) for seconds in played.busy_s.values())
+
+
+def _everything(machine: Machine) -> list[dict[str, Any]]:
+    return [machine.manifest(), *(machine.extension(number) for number in range(1, EACH + 1))]

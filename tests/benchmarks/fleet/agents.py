@@ -1,0 +1,200 @@
+"""Simulated agents: each watches its goal state by name and patches its status, as the real one does.
+
+The rules are those of ``vmext_agent.reporter``: what is final is sent at once, what is not waits a second for something
+final to come with it, and while a report is on its way what comes is gathered for the next one. Extensions run one
+after another. Nothing runs in earnest, and no more is written than a real agent would write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from benchmarks.fleet.declared import BASE, Machine
+from benchmarks.fleet.wire import MERGE, Connection, Pool, RequestError, Server
+from vmext_agent import report
+
+#: What an extension takes: longer than a report is on its way, so that each is reported for itself.
+WORK_S = 0.05
+_DELAY_S = 1.0
+_RETRY_S = 0.5
+_CONNECTING = 64
+
+
+class Fleet:
+    """All agents of a fleet.
+
+    Args:
+        server: the API server.
+        writers: for reports; the agents share its connections. Each has a connection of its own for its watch.
+    """
+
+    def __init__(self, server: Server, writers: Pool) -> None:
+        self._server = server
+        self._writers = writers
+        self._connecting = asyncio.Semaphore(_CONNECTING)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._agents: list[_Agent] = []
+        #: Reports that the API server did not take at once.
+        self.repeated = 0
+
+    async def start(self, machines: list[Machine]) -> None:
+        """Start the agents of some machines; return when all of them watch."""
+        version = (await self._writers.get(f"{BASE}/goalstates?limit=1"))["metadata"]["resourceVersion"]
+        agents = [_Agent(self, machine) for machine in machines]
+        self._agents += agents
+        async with asyncio.TaskGroup() as opening:
+            for agent in agents:
+                opening.create_task(agent.connect())
+        for agent in agents:
+            self.run(agent.watch(version))
+
+    def run(self, coroutine: Any) -> asyncio.Task[None]:
+        """Run something of an agent until the fleet is stopped."""
+        task: asyncio.Task[None] = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            raise RuntimeError("an agent ended") from task.exception()
+
+    async def stop(self) -> None:
+        """End all agents."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for agent in self._agents:
+            agent.connection.close()
+
+    def dial(self) -> tuple[Connection, asyncio.Semaphore]:
+        """Return a new connection, and what is held to open it."""
+        return Connection(self._server), self._connecting
+
+    async def patch(self, target: str, status: Mapping[str, Any]) -> None:
+        """Report, again and again until it is taken."""
+        while True:
+            try:
+                await self._writers.request("PATCH", target, {"status": status}, MERGE)
+            except RequestError:
+                self.repeated += 1
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+
+class _Agent:
+    def __init__(self, fleet: Fleet, machine: Machine) -> None:
+        self._fleet = fleet
+        self._machine = machine
+        self.connection, self._connecting = fleet.dial()
+        self._known: Mapping[str, Any] = {}
+        self._wanted: dict[str, Any] = {
+            "agentVersion": "0.1.0",
+            "guest": {"os": "debian", "version": "12", "arch": "x86_64", "hostname": machine.name, "kernel": "6.1.0"},
+            "extensions": {},
+            "highestSequenceNumber": 0,
+        }
+        self._uid = ""
+        self._generation = 0
+        self._entries: list[dict[str, Any]] = []
+        self._working: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def connect(self) -> None:
+        async with self._connecting:
+            await self.connection.open()
+
+    async def watch(self, version: str) -> None:
+        """Watch the goal for as long as the fleet lives, and carry out what is new."""
+        machine = self._machine
+        while True:
+            target = (
+                f"{BASE}/namespaces/{machine.namespace}/goalstates?watch=1&allowWatchBookmarks=true"
+                f"&fieldSelector=metadata.name%3D{machine.name}&resourceVersion={version}"
+            )
+            async for line in self.connection.watch(target):
+                event = json.loads(line)
+                obj = event["object"]
+                if event["type"] == "ERROR":
+                    raise RequestError(target, obj["code"], obj["message"])
+                version = obj["metadata"]["resourceVersion"]
+                if event["type"] in ("ADDED", "MODIFIED"):
+                    self._take(obj)
+            self.connection.close()
+
+    def _take(self, obj: Mapping[str, Any]) -> None:
+        metadata = obj["metadata"]
+        if (self._uid, self._generation) == (metadata["uid"], metadata["generation"]):
+            return  # the echo of a report
+        self._uid, self._generation = metadata["uid"], metadata["generation"]
+        self._entries = obj["spec"].get("extensions") or []
+        self._wanted = {**self._wanted, "observedGeneration": self._generation}
+        if self._working is None or self._working.done():
+            self._working = self._fleet.run(self._work())
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_DELAY_S, self._report)
+
+    async def _work(self) -> None:
+        while (entry := self._next()) is not None:
+            began = _now()
+            await asyncio.sleep(WORK_S)
+            documents = {**self._wanted["extensions"], entry["name"]: _done(entry, began)}
+            highest = max(self._wanted["highestSequenceNumber"], entry["sequenceNumber"])
+            self._wanted = {**self._wanted, "extensions": documents, "highestSequenceNumber": highest}
+            self._report()
+
+    def _next(self) -> dict[str, Any] | None:
+        """Return the first entry that is not carried out yet."""
+        done = self._wanted["extensions"]
+        for entry in self._entries:
+            known = done.get(entry["name"])
+            if known is None or any(known[field] != value for field, value in _key(entry).items()):
+                return entry
+        return None
+
+    def _report(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._sending is None or self._sending.done():
+            self._sending = self._fleet.run(self._send())
+
+    async def _send(self) -> None:
+        while self._wanted != self._known:
+            wanted = self._wanted
+            patch = report.merge_patch(self._known, wanted)
+            await self._fleet.patch(self._machine.path("goalstates") + "/status?fieldManager=vmext-agent", patch)
+            self._known = wanted
+
+
+def _key(entry: Mapping[str, Any]) -> dict[str, Any]:
+    named = {field: entry[field] for field in ("uid", "state", "sequenceNumber")}
+    return {**named, "version": entry["handler"]["version"]}
+
+
+def _done(entry: Mapping[str, Any], began: str) -> dict[str, Any]:
+    """Return what a real agent reports of an extension that has succeeded, or is removed."""
+    document = {**_key(entry), "startTime": began, "endTime": _now()}
+    if entry["state"] != "enabled":
+        return document | {"outcome": "Removed", "operation": "Uninstall"}
+    said = {"status": "success", "operation": "Enable", "code": 0, "message": "Enable succeeded", "time": _now()}
+    output = {"name": "StdOut", "status": "success", "code": 0, "message": "configured\n"}
+    return document | {
+        "outcome": "Succeeded",
+        "operation": "Enable",
+        "installedVersion": entry["handler"]["version"],
+        "handlerStatus": {"status": "Ready", "code": 0, "message": "Plugin enabled"},
+        "extensionStatus": said | {"substatuses": [output]},
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

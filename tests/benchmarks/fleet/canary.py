@@ -1,0 +1,82 @@
+"""How soon a single change is in the goal state, on an idle system and while thousands of others are in work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import time
+from collections.abc import AsyncIterator
+
+from benchmarks.fleet import declared
+from benchmarks.fleet.sight import Goals
+from benchmarks.fleet.stage import CANARY, Stage
+
+_IDLE = 30
+_EVERY_S = 0.3
+_PATIENCE_S = 120.0
+
+
+class Canary:
+    """One machine of the fleet's namespace that is changed by itself."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._goals = Goals(stage.server, CANARY.namespace, CANARY.name)
+        self._number = 0
+
+    async def declare(self) -> None:
+        """Declare it with an extension, and return when that is in its goal."""
+        await self._goals.open(self._stage.users)
+        await self._stage.apply(CANARY, CANARY.manifest())
+        await self._change(1)
+
+    async def close(self) -> None:
+        """End the watch."""
+        await self._goals.close()
+
+    @contextlib.asynccontextmanager
+    async def meanwhile(self) -> AsyncIterator[list[float]]:
+        """Change it again and again until the block ends; give the seconds from apply to goal state."""
+        seconds: list[float] = []
+
+        async def go_on() -> None:
+            while True:
+                seconds.append(await self._change(1))
+                await asyncio.sleep(_EVERY_S)
+
+        task = asyncio.create_task(go_on())
+        try:
+            yield seconds
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def idle(self) -> tuple[float, float, float]:
+        """Return medians on an idle system: of a single write, and from apply to goal of a change and of a new one."""
+        writes, changes, new = [], [], []
+        for number in range(_IDLE):
+            writes.append(await self._write(number))
+            await asyncio.sleep(_EVERY_S)
+            changes.append(await self._change(1))
+            await asyncio.sleep(_EVERY_S)
+            new.append(await self._change(number + 10))
+            await asyncio.sleep(_EVERY_S)
+        return statistics.median(writes), statistics.median(changes), statistics.median(new)
+
+    async def _change(self, number: int) -> float:
+        """Apply an extension with other settings; return the seconds until they are seen in the goal."""
+        self._number += 1
+        mark = f"canary-{self._number}-"
+        obj = CANARY.extension(number, type=declared.CANARY, settings={"commandToExecute": f"true # {mark}"})
+        began = time.perf_counter()
+        await self._stage.apply(CANARY, obj)
+        return await self._goals.first(mark, _PATIENCE_S) - began
+
+    async def _write(self, number: int) -> float:
+        """Apply nothing that an operator would look at; return the seconds of this one write."""
+        obj = CANARY.extension(1, type=declared.CANARY, settings={"commandToExecute": f"true # canary-{self._number}-"})
+        obj["metadata"]["annotations"] = {"example.com/number": str(number)}
+        began = time.perf_counter()
+        await self._stage.apply(CANARY, obj)
+        return time.perf_counter() - began

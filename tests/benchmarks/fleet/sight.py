@@ -1,0 +1,124 @@
+"""What users' watches show: which extensions are as declared, which machines are counted, which goals are written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks.fleet.declared import BASE, EACH
+from benchmarks.fleet.wire import Connection, Pool, RequestError, Server
+
+Key = tuple[str, str]
+_KINDS = ("virtualmachineextensions", "virtualmachines")
+
+
+class Sight:
+    """Watches extensions and machines of all namespaces.
+
+    Args:
+        server: the API server.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._connections = [Connection(server) for _ in _KINDS]
+        self._tasks: list[asyncio.Task[None]] = []
+        #: The generation of each extension that is reported as ready.
+        self.ready: dict[Key, int] = {}
+        #: Machines whose status counts all of their extensions as ready.
+        self.counted: set[Key] = set()
+        self._changed = asyncio.Event()
+
+    async def open(self, pool: Pool) -> None:
+        """Begin to watch."""
+        for connection, plural in zip(self._connections, _KINDS, strict=True):
+            version = (await pool.get(f"{BASE}/{plural}?limit=1"))["metadata"]["resourceVersion"]
+            self._tasks.append(asyncio.create_task(self._watch(connection, plural, version)))
+
+    async def close(self) -> None:
+        """End."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in self._connections:
+            connection.close()
+
+    async def wait(self, until: Callable[[], bool], timeout_s: float) -> None:
+        """Return as soon as it is so. Raises TimeoutError, and what has ended a watch."""
+        async with asyncio.timeout(timeout_s):
+            while not until():
+                self._changed.clear()
+                for task in self._tasks:
+                    if task.done():
+                        task.result()
+                        raise RuntimeError("a watch ended")
+                await self._changed.wait()
+
+    async def _watch(self, connection: Connection, plural: str, version: str) -> None:
+        target = f"{BASE}/{plural}?watch=1&resourceVersion={version}"
+        async for line in connection.watch(target):
+            event = json.loads(line)
+            obj = event["object"]
+            if event["type"] == "ERROR":
+                raise RequestError(target, obj["code"], obj["message"])
+            key = (obj["metadata"]["namespace"], obj["metadata"]["name"])
+            if plural == "virtualmachineextensions":
+                self._see_extension(key, obj)
+            elif (obj.get("status") or {}).get("extensions", {}).get("ready", 0) >= EACH:
+                self.counted.add(key)
+            else:
+                self.counted.discard(key)
+            self._changed.set()
+
+    def _see_extension(self, key: Key, obj: Mapping[str, Any]) -> None:
+        status = obj.get("status") or {}
+        generation = obj["metadata"]["generation"]
+        conditions = {one["type"]: one["status"] for one in status.get("conditions") or ()}
+        if status.get("observedGeneration") == generation and conditions.get("Ready") == "True":
+            self.ready[key] = generation
+
+
+class Goals:
+    """Watches one machine's goal: when an entry of it came to have some settings."""
+
+    def __init__(self, server: Server, namespace: str, name: str) -> None:
+        self._connection = Connection(server)
+        self._target = f"{BASE}/namespaces/{namespace}/goalstates"
+        self._name = name
+        self._task: asyncio.Task[None] | None = None
+        self._seen: dict[str, float] = {}
+        self._changed = asyncio.Event()
+
+    async def open(self, pool: Pool) -> None:
+        """Begin to watch."""
+        version = (await pool.get(f"{self._target}?limit=1"))["metadata"]["resourceVersion"]
+        self._task = asyncio.create_task(self._watch(version))
+
+    async def close(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._connection.close()
+
+    async def first(self, mark: str, timeout_s: float) -> float:
+        """Return when settings with this text were first seen in the goal. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                for settings, at in self._seen.items():
+                    if mark in settings:
+                        return at
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def _watch(self, version: str) -> None:
+        selector = f"fieldSelector=metadata.name%3D{self._name}"
+        async for line in self._connection.watch(f"{self._target}?watch=1&{selector}&resourceVersion={version}"):
+            at = time.perf_counter()
+            obj = json.loads(line)["object"]
+            for entry in (obj.get("spec") or {}).get("extensions") or ():
+                self._seen.setdefault(entry["settings"], at)
+            self._changed.set()

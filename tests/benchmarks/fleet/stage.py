@@ -1,0 +1,181 @@
+"""One fleet on one API server, and what happens to it, act by act."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import control_plane
+from benchmarks.fleet import declared, wire
+from benchmarks.fleet.agents import Fleet
+from benchmarks.fleet.declared import EACH, Machine
+from benchmarks.fleet.meter import Cost, Meter
+from benchmarks.fleet.sight import Sight
+from development import house
+from development.operator_process import Operator
+
+#: Users write this many objects at once, and as many agents report at once.
+USERS, WRITERS = 32, 64
+#: What is applied for its own sake while the fleet is in work.
+CANARY = Machine("fleet-0", "canary")
+CAUGHT_UP = "every machine looked at"
+LISTED = "everything listed"
+
+
+@dataclass
+class Stage:
+    """A fleet, and who acts on it."""
+
+    cluster: control_plane.ControlPlane
+    server: wire.Server
+    users: wire.Pool
+    fleet: Fleet
+    sight: Sight
+    operator: Operator
+    meter: Meter
+    machines: Sequence[Machine]
+    report: Callable[[str], None]
+    #: Where in the operator's log its present process begins.
+    _log_from: int = 0
+
+    @property
+    def extensions(self) -> int:
+        """Return how many extensions the fleet has."""
+        return len(self.machines) * EACH
+
+    @property
+    def patience_s(self) -> float:
+        """Return for how long something that concerns the whole fleet is waited for."""
+        return 120.0 + self.extensions * 0.1
+
+    async def start_operator(self) -> None:
+        """Start the operator."""
+        log = self.operator.log
+        self._log_from = log.stat().st_size if log.exists() else 0
+        await asyncio.to_thread(self.operator.start)
+
+    async def stop_operator(self) -> None:
+        """Stop the operator."""
+        await asyncio.to_thread(self.operator.stop)
+
+    async def until_logged(self, mark: str) -> float:
+        """Return how many seconds it took the operator's present process to log something."""
+        began = time.perf_counter()
+        async with asyncio.timeout(self.patience_s):
+            while mark not in self.operator.log.read_bytes()[self._log_from :].decode(errors="replace"):
+                await asyncio.sleep(0.1)
+        return time.perf_counter() - began
+
+    async def apply(self, machine: Machine, obj: dict[str, Any]) -> int:
+        """Apply an object as a user does; return its generation."""
+        plural = "virtualmachines" if obj["kind"] == "VirtualMachine" else "virtualmachineextensions"
+        applied = await self.users.apply(machine.path(plural, obj["metadata"]["name"]), obj)
+        generation: int = applied["metadata"]["generation"]
+        return generation
+
+    async def apply_to(
+        self, machines: Sequence[Machine], make: Callable[[Machine], Sequence[dict[str, Any]]]
+    ) -> dict[tuple[str, str], int]:
+        """Apply objects for each machine, some at once; return the generations of the extensions among them."""
+        generations: dict[tuple[str, str], int] = {}
+        todo = iter(machines)
+
+        async def user() -> None:
+            for machine in todo:
+                for obj in make(machine):
+                    generation = await self.apply(machine, obj)
+                    if obj["kind"] != "VirtualMachine":
+                        generations[machine.namespace, obj["metadata"]["name"]] = generation
+
+        async with asyncio.TaskGroup() as users:
+            for _ in range(USERS):
+                users.create_task(user())
+        return generations
+
+    async def until_ready(self, generations: dict[tuple[str, str], int]) -> None:
+        """Return when these generations of extensions are ready and all machines have counted theirs."""
+        left = dict(generations)
+
+        def is_done() -> bool:
+            for key in [key for key, generation in left.items() if self.sight.ready.get(key, 0) >= generation]:
+                del left[key]
+            return not left and len(self.sight.counted) >= len(self.machines)
+
+        async def tell() -> None:
+            while True:
+                await asyncio.sleep(30)
+                self.report(f"  {len(generations) - len(left)} of {len(generations)} extensions are ready")
+
+        telling = asyncio.create_task(tell())
+        try:
+            await self.sight.wait(is_done, self.patience_s)
+        except TimeoutError:
+            some = sorted(left)[:3]
+            self.report(
+                f"{len(left)} extensions are not ready, such as {some}; the operator's log: {self.operator.log}"
+            )
+            raise
+        finally:
+            telling.cancel()
+
+    async def cost_of(self, act: Awaitable[object], *, operator_began: bool = False) -> Cost:
+        """Do something and return what it cost."""
+        before = await self.meter.read(operator_began=operator_began)
+        await act
+        return await self.meter.since(before)
+
+
+@contextlib.asynccontextmanager
+async def prepared(
+    folder: Path, binaries: control_plane.Binaries, count: int, report: Callable[[str], None]
+) -> AsyncIterator[Stage]:
+    """Give an API server of its own with our kinds, and a fleet's agents that watch; nothing is declared yet."""
+    with control_plane.running(folder / "control-plane", binaries, large=count > 1000) as cluster:
+        house.install(cluster)
+        machines = declared.machines(count)
+        for namespace in sorted({machine.namespace for machine in machines}):
+            cluster.kubectl("create", "namespace", namespace)
+        server = wire.Server(cluster.kubeconfig)
+        operator = Operator(cluster.kubeconfig, folder / "operator.log")
+        async with wire.pool(server, USERS) as users, wire.pool(server, WRITERS) as writers:
+            for target, obj in declared.catalog():
+                await users.apply(target, obj)
+            fleet, sight = Fleet(server, writers), Sight(server)
+            try:
+                report(f"{count} agents begin to watch their goal states")
+                await fleet.start([*machines, CANARY])
+                await sight.open(users)
+                meter = Meter(cluster, operator, users)
+                yield Stage(cluster, server, users, fleet, sight, operator, meter, machines, report)
+            finally:
+                await asyncio.to_thread(operator.stop)
+                await sight.close()
+                await fleet.stop()
+
+
+@contextlib.asynccontextmanager
+async def operators_watches(stage: Stage) -> AsyncIterator[None]:
+    """Have the watches open that the operator would have, and let go of all that they bring."""
+
+    async def drain(connection: wire.Connection, plural: str, version: str) -> None:
+        async for _ in connection.watch(f"{declared.BASE}/{plural}?watch=1&resourceVersion={version}"):
+            pass
+
+    connections, tasks = [], []
+    for plural in ("virtualmachines", "virtualmachineextensions", "virtualmachineextensionimages", "goalstates"):
+        connections.append(wire.Connection(stage.server))
+        version = (await stage.users.get(f"{declared.BASE}/{plural}?limit=1"))["metadata"]["resourceVersion"]
+        tasks.append(asyncio.create_task(drain(connections[-1], plural, version)))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in connections:
+            connection.close()
