@@ -11,11 +11,12 @@ if not __package__:
 
 _USAGE = """\
 usage: vmext-agent run [--config FILE] [--foreground]
-       vmext-agent enroll | unenroll | status [--config FILE]
+       vmext-agent enroll | unenroll | rotate-key | status [--config FILE]
        vmext-agent --version
 
 enroll        make this machine known to a cluster; reads what kubectl vmext enroll printed from standard input
 unenroll      forget that again; what extensions did on the machine stays
+rotate-key    give this machine another key and certificate; nothing runs again for it
 status        print how the machine stands, by its own files
 run           carry out this machine's goal state, for ever; as root
 --config      the agent's configuration (default: /etc/vmext/agent.json)
@@ -42,12 +43,10 @@ def main(arguments: list[str]) -> int:
             settings[option] = options.pop(0)
         else:
             command = ""
-    if command in ("enroll", "unenroll", "status"):
+    if command in ("enroll", "unenroll", "rotate-key", "status"):
         from vmext_agent import enrolment
 
-        return {"enroll": enrolment.enroll, "unenroll": enrolment.unenroll, "status": enrolment.status}[command](
-            settings["--config"]
-        )
+        return getattr(enrolment, command.replace("-", "_"))(settings["--config"])  # type: ignore[no-any-return]
     if command == "run":
         return _run(settings["--config"], echo=echo)
     if command == "worker" and settings["--parent"].isdecimal():

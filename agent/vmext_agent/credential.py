@@ -1,4 +1,4 @@
-"""The agent's token: what it says of itself, and the next one, taken out of the goal when it works."""
+"""The machine's certificate and token: what is said of them, and the next ones, taken from the goal when they work."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from vmext_agent.cluster import Cluster, ClusterError
 from vmext_agent.errors import IdentityError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vmext_agent.config import Config
-    from vmext_agent.goal_state import NextToken
+    from vmext_agent.goal_state import Goal, NextToken
     from vmext_agent.layout import Layout
     from vmext_agent.log import Log
     from vmext_agent.report import Document
@@ -42,32 +44,63 @@ class Credential:
 
     def __init__(self, config: Config, layout: Layout, log: Log) -> None:
         self._config = config
+        self._layout = layout
         self._log = log
-        self._identity: identity.Identity | None = None
+        self._own: identity.Identity | None = None
+        self._next: identity.Identity | None = None
+        #: Those that were in use before: what is encrypted to them may still come.
+        self._earlier: list[identity.Identity] = []
         self._failed = ("", 0.0)
         try:
-            self._identity = identity.load(layout)
-            if self._identity is not None:
-                identity.place(layout, self._identity)
+            self._own = identity.load(layout)
+            self._next = identity.load_next(layout)
+            self._earlier = list(identity.load_earlier(layout))
+            for one in self._all():
+                identity.place(layout, one)
         except (IdentityError, OSError) as error:
             log.error("The machine's key can't be used; protected settings and new tokens can't be read", error=error)
         self._facts = self._look()
+
+    def _all(self) -> Sequence[identity.Identity]:
+        return [one for one in (self._own, self._next, *self._earlier) if one is not None]
 
     def facts(self) -> Document:
         """Return what is reported of certificate and token: parts of the status."""
         return self._facts
 
-    def renew(self, token: NextToken | None) -> None:
+    def take(self, goal: Goal) -> None:
+        """Take in what a goal says of certificate and token. Called in the watcher's thread, which has the time."""
+        if self._next is not None and goal.thumbprint == self._next.thumbprint:
+            self._change_key()
+        self._renew(goal.credential)
+
+    def _change_key(self) -> None:
+        """Use the key that the operator knows the machine by now; the one before it is kept while it is needed."""
+        own, following = self._own, self._next
+        if own is None or following is None:
+            return
+        try:
+            self._own, earlier = identity.promote(self._layout, own, following)
+        except (IdentityError, OSError) as error:
+            # It is done again with the next goal, or the next start; until then both keys are at hand.
+            self._log.error("The machine's new key can't be taken into use yet", error=error)
+            return
+        self._next = None
+        self._earlier.append(earlier)
+        self._facts = self._look()
+        self._log.info("A new key is in use", thumbprint=following.thumbprint, before=own.thumbprint)
+
+    def _renew(self, token: NextToken | None) -> None:
         """Take the next token into use, if there is one: only once the API server has answered to it.
 
-        Blocks for as long as that takes; the watcher's thread has the time.
+        Blocks for as long as that takes.
         """
-        own = self._identity
         held = self._facts.get("credential")
         known = held.get("id") if isinstance(held, dict) else None
-        if token is None or own is None or token.id == known or token.thumbprint != own.thumbprint:
+        if token is None or token.id == known:
             return
-        if self._failed[0] == token.id and time.monotonic() < self._failed[1]:
+        own = next((one for one in self._all() if one.thumbprint == token.thumbprint), None)
+        if own is None or (self._failed[0] == token.id and time.monotonic() < self._failed[1]):
             return
         try:
             text = identity.opened(own, token.token).decode("ascii").strip()
@@ -91,10 +124,12 @@ class Credential:
 
     def _look(self) -> Document:
         facts: Document = {}
-        if self._identity is not None and self._config.anchor_uid:
+        proposed = self._next or self._own
+        if proposed is not None and self._config.anchor_uid:
             facts["certificateRequest"] = {
                 "anchorUID": self._config.anchor_uid,
-                "certificate": self._identity.certificate,
+                "certificate": proposed.certificate,
+                **({"signature": proposed.signature} if proposed.signature else {}),
             }
         try:
             found = claims(files.read(self._config.token_file, _LIMIT).decode("ascii").strip())

@@ -1,4 +1,4 @@
-"""``vmext-agent enroll``, ``unenroll`` and ``status``: what people do on the machine itself.
+"""``vmext-agent enroll``, ``unenroll``, ``rotate-key`` and ``status``: what people do on the machine itself.
 
 ``enroll`` reads what ``kubectl vmext enroll`` printed: a JSON object with ``server``, ``ca`` (PEM), ``namespace``,
 ``name``, ``uid``, ``anchorUID`` and ``token``. It comes by standard input, since arguments are everybody's to read.
@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from vmext_agent import cluster, config, credential, daemon, files, guest, identity, process
+from vmext_agent import cluster, config, credential, daemon, files, guest, identity, process, rotation
 from vmext_agent.errors import AgentError, ConfigurationError, IdentityError
 from vmext_agent.layout import Layout
 
@@ -48,15 +48,16 @@ def enroll(path: str) -> int:
     return 0
 
 
-def _restart_worker() -> None:
+def _restart_worker() -> bool:
     """Have an agent that runs read its configuration anew: its worker ends, and its parent starts another.
 
-    What the worker had running goes on.
+    What the worker had running goes on. Returns whether there is one.
     """
     agent = daemon.running()
     for pid in process.numbers() if agent else ():
         if process.parent(pid) == agent:
             process.send(pid, signal.SIGTERM)
+    return bool(agent)
 
 
 def _ask(settings: Config) -> None:
@@ -138,17 +139,48 @@ def unenroll(path: str) -> int:
     try:
         known = _known(path)
         layout = Layout(str(known.get("root", "/")))
-        own = identity.load(layout)
+        known_by = (identity.load(layout), identity.load_next(layout), *identity.load_earlier(layout))
         token = str(known.get("tokenFile", _TOKEN))
         for one in (token, layout.identity, layout.goal, path):
             files.remove(one)
-        for suffix in ("prv", "crt") if own is not None else ():
-            files.remove(f"{layout.handlers}/{own.thumbprint if own is not None else ''}.{suffix}")
+        for own in known_by:
+            for one in identity.placed(layout, own.thumbprint) if own is not None else ():
+                files.remove(one)
     except (ConfigurationError, IdentityError, OSError) as error:
         sys.stderr.write(f"vmext-agent: {error}\n")
         return 2
     sys.stdout.write("this machine is enrolled no longer; revoke it in the cluster too: kubectl vmext revoke\n")
     return 0
+
+
+def rotate_key(path: str) -> int:
+    """Begin to change this machine's key, or go on with it; return the exit code."""
+    try:
+        own, following = _rotate(path)
+    except (ConfigurationError, IdentityError, OSError) as error:
+        sys.stderr.write(f"vmext-agent: {error}\n")
+        return 2
+    sys.stdout.write(f"from {own.thumbprint} to {following.thumbprint}\n")
+    if _restart_worker():
+        sys.stdout.write("it is proposed to the cluster now; vmext-agent status shows how far it is\n")
+    else:
+        sys.stdout.write("the agent does not run; it is proposed to the cluster once that is started\n")
+    return 0
+
+
+def _rotate(path: str) -> tuple[identity.Identity, identity.Identity]:
+    """Make the next key, if there is none yet, and put it where handlers look; return both."""
+    settings = config.load(path)
+    layout = Layout(settings.root)
+    own, following = identity.load(layout), identity.load_next(layout)
+    if own is None or not settings.uid or not settings.anchor_uid:
+        raise ConfigurationError(path, "this machine is not enrolled; paste what kubectl vmext enroll prints")
+    if following is None:
+        sys.stdout.write("making a key ...\n")
+        sys.stdout.flush()
+        following = identity.make_next(layout, settings.uid, own)
+    identity.place(layout, following)
+    return own, following
 
 
 def status(path: str) -> int:
@@ -161,9 +193,8 @@ def status(path: str) -> int:
     lines = [f"machine:      {settings.namespace}/{settings.name} at {settings.host}:{settings.port}"]
     layout = Layout(settings.root)
     try:
-        own = identity.load(layout)
-        lines.append(f"certificate:  {own.thumbprint if own is not None else 'none'}")
-    except IdentityError as error:
+        lines.extend(rotation.describe(layout))
+    except (IdentityError, OSError) as error:
         lines.append(f"certificate:  {error}")
     lines.append(f"token:        {_token(settings.token_file)}")
     lines.append(f"agent:        {_agent()}")

@@ -128,6 +128,7 @@ class Goal(NamedTuple):
         refused: what can't be carried out as it is written.
         last_sequence_number: the highest number ever given on this machine.
         credential: the token to use next, None for none.
+        thumbprint: of the certificate that the operator knows the machine by, empty for none.
     """
 
     uid: str
@@ -136,6 +137,7 @@ class Goal(NamedTuple):
     refused: tuple[Refused, ...] = ()
     last_sequence_number: int = 0
     credential: NextToken | None = None
+    thumbprint: str = ""
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry of that extension, or None."""
@@ -174,6 +176,7 @@ def parse(obj: Mapping[str, object]) -> Goal:
         (*refused, *circular),
         _field(spec, "spec.", "lastSequenceNumber", int),
         _credential(spec.get("credential")),
+        _known_by(spec.get("thumbprint")),
     )
 
 
@@ -183,6 +186,11 @@ def _credential(value: object) -> NextToken | None:
         return None
     parts = [part for part in (value.get(name) for name in NextToken._fields) if isinstance(part, str) and part]
     return NextToken(*parts) if len(parts) == len(NextToken._fields) else None
+
+
+def _known_by(value: object) -> str:
+    """Return a thumbprint; one that can't be read is as good as none."""
+    return value if isinstance(value, str) and _THUMBPRINT.fullmatch(value) else ""
 
 
 def _entry(item: Mapping[str, object], handler: Mapping[str, object], name: str, key: Key, path: str) -> Entry:

@@ -7,14 +7,15 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from vmext_agent import files
+from vmext_agent import files, rotation
+from vmext_agent.errors import IdentityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from vmext_agent.layout import Layout
     from vmext_agent.log import Log
-    from vmext_agent.records import Folder
+    from vmext_agent.records import Disk, Folder
 
 _EVERY_S = 3600.0
 #: Telemetry that handlers write for Azure: so many files of each handler are kept, the newest.
@@ -38,14 +39,29 @@ class Housekeeping:
         """Return how long until the next time."""
         return max(0.0, self._next - time.monotonic())
 
-    def turn(self, handlers: Mapping[str, Mapping[str, Folder]]) -> None:
-        """Tidy up, if it is time. Nothing of it is worth a failure."""
+    def turn(self, disk: Disk, *, is_idle: bool) -> None:
+        """Tidy up, if it is time. Nothing of it is worth a failure.
+
+        Args:
+            disk: what is on the machine.
+            is_idle: no command runs: one may be about to use the key that its settings name.
+        """
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _EVERY_S
-        removed = sum(self._remove(path) for path in self._too_much(handlers))
+        removed = sum(self._remove(path) for path in self._too_much(disk.handlers))
+        if is_idle:
+            removed += self._remove_keys(disk)
         if removed:
             self._log.info("Tidied up", removed=removed)
+
+    def _remove_keys(self, disk: Disk) -> int:
+        try:
+            paths = list(rotation.outlived(self._layout, disk, time.time()))
+        except (IdentityError, OSError) as error:
+            self._log.warning("Earlier keys can't be looked at", error=error)
+            return 0
+        return sum(self._remove(path) for path in paths)
 
     def _remove(self, path: str) -> bool:
         try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from vmext_agent.cluster import Cluster, Event
-    from vmext_agent.goal_state import Goal, NextToken
+    from vmext_agent.goal_state import Goal
     from vmext_agent.log import Log
 
 _FIRST_S, _LIMIT_S = 0.2, 30.0
@@ -26,7 +26,8 @@ class Watcher:
     Args:
         client: its own connection.
         on_goal: told of every new goal, and of the object it was parsed from; called in the watcher's thread.
-        on_token: told of the token to use next, before the goal that has it is handed on; it may take a while.
+        on_identity: told of a goal for what it says of token and certificate, before it is handed on; it may take a
+            while.
         on_status: told of the object's uid and resource version, whoever changed it, and how to read its status.
         draw: randomness of the back-off.
     """
@@ -35,14 +36,14 @@ class Watcher:
         self,
         client: Cluster,
         on_goal: Callable[[Goal, Mapping[str, object]], None],
-        on_token: Callable[[NextToken | None], None],
+        on_identity: Callable[[Goal], None],
         on_status: Callable[[str, str, Callable[[], Mapping[str, object]]], None],
         draw: random.Random,
         log: Log,
     ) -> None:
         self._client = client
         self._on_goal = on_goal
-        self._on_token = on_token
+        self._on_identity = on_identity
         self._on_status = on_status
         self._backoff = Backoff(_FIRST_S, _LIMIT_S, draw)
         self._log = log
@@ -103,5 +104,5 @@ class Watcher:
             self._log.error("The goal state can't be understood; the one before it stays in force", error=error)
             return
         self._seen = (goal.uid, goal.generation)
-        self._on_token(goal.credential)
+        self._on_identity(goal)
         self._on_goal(goal, event.obj())

@@ -78,7 +78,7 @@ class Worker:
         self._mailbox = Mailbox()
         self._reporter = Reporter(Cluster(config), config.report_delay_s, config.report_every_s, draw, log)
         credential = Credential(config, self._layout, log)
-        self._watcher = Watcher(Cluster(config), self._mailbox.put, credential.renew, self._reporter.observe, draw, log)
+        self._watcher = Watcher(Cluster(config), self._mailbox.put, credential.take, self._reporter.observe, draw, log)
         self._housekeeping = Housekeeping(self._layout, log)
         self._view = View(self._layout, self._store, self._observer, self._executor, credential)
         self._goal: Goal | None = None
@@ -120,7 +120,7 @@ class Worker:
         if self._goal is not None:
             self._reporter.submit(self._view.document(self._goal))
         self._save_goal()
-        self._housekeeping.turn(self._store.disk.handlers)
+        self._housekeeping.turn(self._store.disk, is_idle=self._executor.step is None)
 
     def _save_goal(self) -> None:
         """Keep the newest goal on disk: after its first command has begun, since nobody waits for it."""

@@ -51,6 +51,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "vmUID": "u",
         "modelHash": "h",
         "lastSequenceNumber": 3,
+        "thumbprint": "AB" * 20,
         "credential": {"id": "jti", "token": "e30=", "thumbprint": "AB" * 20, "expiresAt": "2026-01-01T00:00:00Z"},
         "extensions": [
             {
@@ -179,6 +180,7 @@ def test_what_a_declaration_leaves_out_has_the_documented_default(api: Api) -> N
         ("GoalState", {"lastSequenceNumber": -1}, "spec.lastSequenceNumber"),
         ("GoalState", entry(thumbprint=None), "protectedSettings and thumbprint are of no use without each other"),
         ("GoalState", entry(thumbprint="ab" * 20), "thumbprint"),
+        ("GoalState", {"thumbprint": "ab" * 20}, "spec.thumbprint"),
         ("GoalState", entry(dependsOn=["other", "other"]), "dependsOn"),
         ("GoalState", entry(suppressFailures="no"), "suppressFailures"),
     ],

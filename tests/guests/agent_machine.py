@@ -88,11 +88,15 @@ class Machine:
         handler: str = HANDLER,
         package: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
+        protected: tuple[str, str] | None = None,
         timeout_s: int = 60,
         uid: str | None = None,
         same_number: bool = False,
     ) -> dict[str, Any]:
-        """Put an entry into the goal, with the next sequence number unless told otherwise; return it."""
+        """Put an entry into the goal, with the next sequence number unless told otherwise; return it.
+
+        `protected` is a ciphertext and the thumbprint that it is for.
+        """
         if not same_number:
             self.last += 1
         self.entries[name] = {
@@ -108,6 +112,8 @@ class Machine:
                 "package": package or self.package(tracer_zip(), f"{handler}-{version}.zip"),
             },
         }
+        if protected is not None:
+            self.entries[name] |= {"protectedSettings": protected[0], "thumbprint": protected[1]}
         self.apply()
         return self.entries[name]
 

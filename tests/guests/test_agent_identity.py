@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,18 +14,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 import control_plane
-import simulated_guest
 from development import credentials
 from development.api import Api
 from development.house import agent_service
 from guests import agent_machine
 from guests.agent_machine import Machine, eventually
-from vmext_operator.cluster import envelopes
+from guests.enrolled_machine import ANCHOR, IDENTITY, UID, bundle, mode, patch_goal, pem, run, sealed
 from vmext_operator.core import certificate
-
-UID, ANCHOR = "11111111-2222-3333-4444-555555555555", "uid-anchor"
-COMMAND = [simulated_guest.python(), str(Path(__file__).resolve().parents[2] / "agent/vmext_agent/__main__.py")]
-IDENTITY = "/var/lib/vmext/identity"
 
 
 @pytest.fixture
@@ -37,41 +30,13 @@ def bare(cluster: control_plane.Cluster, api: Api, tmp_path: Path) -> Iterator[M
         yield running
 
 
-def bundle(machine: Machine, **changed: str | None) -> dict[str, Any]:
-    """Return what ``kubectl vmext enroll`` would print."""
-    made = {
-        "server": machine.cluster.server,
-        "ca": machine.cluster.ca_file.read_text(),
-        "namespace": machine.api.namespace,
-        "name": machine.name,
-        "uid": UID,
-        "anchorUID": ANCHOR,
-        "token": credentials.issue(machine.api, machine.name),
-    }
-    return {name: value for name, value in (made | changed).items() if value is not None}
-
-
-def run(machine: Machine, *arguments: str, given: Mapping[str, Any] | bytes = b"") -> tuple[int, str, str]:
-    data = given if isinstance(given, bytes) else json.dumps(given).encode()
-    done = machine.guest.run([*COMMAND, *arguments], input=data, check=False)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
-
-
-def mode(machine: Machine, path: str) -> int:
-    return stat.S_IMODE(os.stat(machine.guest.path(path)).st_mode)
-
-
-def pem(machine: Machine) -> str:
-    return machine.guest.read(f"{IDENTITY}/certificate.pem").decode()
-
-
 def test_enrolling_makes_a_key_that_root_alone_reads_and_proposes_its_certificate(bare: Machine) -> None:
     code, said, complained = run(bare, "enroll", given=bundle(bare))
 
     assert (code, complained) == (0, "")
     found = certificate.check(pem(bare), UID)
     assert found.thumbprint in said
-    for path in (f"{IDENTITY}/key.pem", f"/var/lib/waagent/{found.thumbprint}.prv", "/etc/vmext/token"):
+    for path in (f"{IDENTITY}/machine.pem", f"/var/lib/waagent/{found.thumbprint}.prv", "/etc/vmext/token"):
         assert mode(bare, path) == 0o600, path
     assert mode(bare, IDENTITY) == 0o700
     assert bare.guest.read(f"/var/lib/waagent/{found.thumbprint}.crt").decode() == pem(bare)
@@ -179,16 +144,9 @@ def is_logged(machine: Machine, words: str) -> bool:
 
 def give(machine: Machine, token: str, *, id_: str = "") -> None:
     """Put a token into the goal, as the operator does."""
-    found = certificate.check(pem(machine), UID)
-    sealed = envelopes.seal(token.encode(), found.pem)
-    given = {
-        "id": id_ or jti(token),
-        "token": sealed,
-        "thumbprint": found.thumbprint,
-        "expiresAt": "2030-01-01T00:00:00Z",
-    }
-    target = machine.api.path("GoalState", machine.name)
-    machine.api.request("PATCH", target, {"spec": {"credential": given}}, "application/merge-patch+json")
+    ciphertext, thumbprint = sealed(machine, token.encode())
+    given = {"id": id_ or jti(token), "token": ciphertext, "thumbprint": thumbprint}
+    patch_goal(machine, credential=given | {"expiresAt": "2030-01-01T00:00:00Z"})
 
 
 def jti(token: str) -> str:

@@ -34,7 +34,7 @@ def goal_state() -> Target:
         watcher = Watcher(
             no_client,
             lambda goal, _obj: _check_goal(goal, folder),
-            lambda _token: None,
+            lambda _goal: None,
             _look,
             random.Random(1),
             log,

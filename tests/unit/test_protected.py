@@ -71,6 +71,9 @@ def test_what_was_encrypted_beforehand_goes_through_untouched() -> None:
     moved = protected.of_encrypted(declared, PINNED, "web-1", before)
     assert isinstance(moved, Sealed)
     assert moved.content == "content"
+    # And so it stays, however often it is looked at.
+    assert isinstance(moved, Sealed)
+    assert protected.of_encrypted(declared, PINNED, "web-1", moved) == moved
     held = protected.of_encrypted(Protected(encrypted=((OTHER, "x"),)), PINNED, "web-1", None)
     assert isinstance(held, verdict.Held)
     assert held.reason is Reason.WRONG_CERTIFICATE

@@ -107,6 +107,8 @@ class Goal:
     last_sequence_number: int
     extensions: tuple[Entry, ...]
     credential: credential.NextToken | None = None
+    #: Of the certificate that the machine is known by, empty for none.
+    thumbprint: str = ""
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry of that extension name, or None."""
@@ -120,6 +122,7 @@ class Goal:
                 "modelHash": self.model_hash,
                 "lastSequenceNumber": self.last_sequence_number,
                 "credential": None if self.credential is None else self.credential.render(),
+                "thumbprint": self.thumbprint or None,
                 "extensions": [entry.render() for entry in self.extensions],
             }
         )
@@ -192,6 +195,7 @@ def parse(obj: Mapping[str, Any]) -> GoalState:
                 )
             ),
             credential=None if token is None else credential.parse_next_token(token, "spec.credential"),
+            thumbprint=fields.optional(spec, "spec", "thumbprint", str) or "",
         ),
         report=None if not status else _report(status),
     )

@@ -49,7 +49,7 @@ def compile_goal(declared: Declared) -> Compiled:
     The same input gives the same goal, in whatever order the extensions come; compiling again from its own result
     changes nothing.
     """
-    last = declared.last
+    last, pinned = declared.last, declared.machine.credential
     model_hash = _model_hash(declared.machine, declared.extensions)
     choices = Choices(declared, choose_anew=last is None or last.model_hash != model_hash)
     settled = conflict.settle(declared.extensions, last, choices.handler, choices.admits)
@@ -115,6 +115,7 @@ def compile_goal(declared: Declared) -> Compiled:
             last_sequence_number=numbers.highest,
             extensions=tuple(entries[name] for name in sorted(entries)),
             credential=declared.credential,
+            thumbprint=pinned.thumbprint if pinned is not None else "",
         ),
         held=held,
     )

@@ -27,9 +27,12 @@ def of_encrypted(declared: Protected, pinned: Pinned, vm_name: str, before: Seal
     if ciphertext is None:
         message = (
             f"protectedSettings.encrypted has nothing for {pinned.thumbprint}, the certificate of {vm_name}; "
-            f"encrypt it anew: kubectl vmext encrypt --vm {vm_name}"
+            f"encrypt it anew, beside what is there: kubectl vmext encrypt --vm {vm_name}"
         )
         return verdict.stalls(Reason.WRONG_CERTIFICATE, message)
+    if before is not None and (before.ciphertext, before.thumbprint) == (ciphertext, pinned.thumbprint):
+        # It is in force, under whatever name its content came to be known.
+        return before
     content = hashlib.sha256(ciphertext.encode()).hexdigest()[:32]
     if (
         before is not None

@@ -9,7 +9,7 @@ from unit.agent.goals import HANDLER
 from vmext_agent.housekeeping import Housekeeping
 from vmext_agent.layout import Layout
 from vmext_agent.log import Log
-from vmext_agent.records import Folder
+from vmext_agent.records import Disk, Folder
 
 HANDLERS = {HANDLER: {"1.0.0": Folder("Enabled")}}
 
@@ -23,7 +23,7 @@ def fill(folder: Path, *names: str) -> None:
 
 def tidy(root: Path) -> Housekeeping:
     made = Housekeeping(Layout(str(root)), Log(None))
-    made.turn(HANDLERS)
+    made.turn(Disk({}, HANDLERS, "boot"), is_idle=True)
     return made
 
 
