@@ -9,12 +9,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from control_plane import binaries
-from control_plane.binaries import Binaries
+from control_plane.binaries import is_program
 from control_plane.errors import SourceError
 from control_plane.progress import Report
 
@@ -28,8 +27,8 @@ def root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vmext"
 
 
-def read(entry: Path) -> Binaries:
-    """Return the programs of an entry.
+def read(entry: Path) -> str:
+    """Check an entry; return in words where its programs are from.
 
     Raises:
         SourceError: it is absent, or a program is not as it was when it was put there.
@@ -39,7 +38,7 @@ def read(entry: Path) -> Binaries:
     try:
         manifest = json.loads((entry / _MANIFEST).read_text())
         origin, expected = str(manifest["origin"]), dict(manifest["sha256"])
-        found = _sums(entry)
+        found = _sums(entry, tuple(expected))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{entry} is damaged: {error!r}") from error
     for name, got in found.items():
@@ -47,7 +46,7 @@ def read(entry: Path) -> Binaries:
             raise SourceError(
                 f"{entry} is damaged: the SHA-256 of {name} is {got}, it was {expected.get(name)} when it was put there"
             )
-    return binaries.in_folder(entry, f"the cache ({origin})")
+    return f"the cache ({origin})"
 
 
 @contextlib.contextmanager
@@ -73,24 +72,24 @@ def filling(entry: Path, report: Report) -> Iterator[Path | None]:
             yield draft
 
 
-def complete(entry: Path, draft: Path, origin: str) -> None:
+def complete(entry: Path, draft: Path, origin: str, programs: Sequence[str]) -> None:
     """Make a filled folder the entry, in place of a damaged one. Raises SourceError where a program is missing."""
-    missing = [name for name in binaries.PROGRAMS if not binaries.is_program(draft / name)]
+    missing = [name for name in programs if not is_program(draft / name)]
     if missing:
         raise SourceError(f"{origin} gave no {', '.join(missing)}")
-    (draft / _MANIFEST).write_text(json.dumps({"origin": origin, "sha256": _sums(draft)}, indent=1))
+    (draft / _MANIFEST).write_text(json.dumps({"origin": origin, "sha256": _sums(draft, programs)}, indent=1))
     if entry.exists():
         entry.rename(draft.parent / "damaged")
     draft.rename(entry)
 
 
-def _sums(folder: Path) -> dict[str, str]:
+def _sums(folder: Path, programs: Sequence[str]) -> dict[str, str]:
     def digest(name: str) -> str:
         with (folder / name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     with ThreadPoolExecutor() as threads:
-        return dict(zip(binaries.PROGRAMS, threads.map(digest, binaries.PROGRAMS), strict=True))
+        return dict(zip(programs, threads.map(digest, programs), strict=True))
 
 
 @contextlib.contextmanager

@@ -34,24 +34,24 @@ def fetch_all(wanted: versions.Versions, folder: Path, report: Report) -> str:
     release = f"{wanted.kubernetes_releases}/v{wanted.kubernetes}/bin/linux/{architecture}"
     for name in binaries.KUBERNETES:
         url = f"{release}/{name}"
-        _file(url, folder / name, _published(f"{url}.sha256", name), report)
+        fetch(url, folder / name, published(f"{url}.sha256", name), report)
         (folder / name).chmod(0o755)
 
     archive = f"etcd-v{wanted.etcd}-linux-{architecture}.tar.gz"
     release = f"{wanted.etcd_releases}/v{wanted.etcd}"
     packed = folder / archive
-    _file(f"{release}/{archive}", packed, _published(f"{release}/SHA256SUMS", archive), report)
-    _unpack(packed, f"{archive.removesuffix('.tar.gz')}/etcd", folder / "etcd")
+    fetch(f"{release}/{archive}", packed, published(f"{release}/SHA256SUMS", archive), report)
+    unpack(packed, f"{archive.removesuffix('.tar.gz')}/etcd", folder / "etcd")
     packed.unlink()
     return f"official releases of Kubernetes {wanted.kubernetes} and etcd {wanted.etcd}"
 
 
-def checksum_of(published: str, name: str) -> str | None:
+def checksum_of(listed: str, name: str) -> str | None:
     """Return the SHA-256 that a list gives for a file, or None where it gives none.
 
     A list has lines of a sum and a file's name, or it is one sum alone.
     """
-    for line in published.splitlines():
+    for line in listed.splitlines():
         words = line.split()
         named = words[1].lstrip("*") if len(words) > 1 else name
         if words and named == name and _SHA256.fullmatch(words[0].lower()):
@@ -59,7 +59,8 @@ def checksum_of(published: str, name: str) -> str | None:
     return None
 
 
-def _published(url: str, name: str) -> str:
+def published(url: str, name: str) -> str:
+    """Return the SHA-256 that is published for a file at an address. Raises SourceError."""
     with _opened(url) as answer:
         text = answer.read(_CHUNK).decode("ascii", "replace")
     found = checksum_of(text, name)
@@ -68,7 +69,7 @@ def _published(url: str, name: str) -> str:
     return found
 
 
-def _file(url: str, target: Path, expected: str, report: Report) -> None:
+def fetch(url: str, target: Path, expected: str, report: Report) -> None:
     """Download a file and check it. Raises SourceError, which names both sums where they differ."""
     progress = Progress(report, f"downloading {target.name}")
     digest, size = hashlib.sha256(), 0
@@ -86,7 +87,7 @@ def _file(url: str, target: Path, expected: str, report: Report) -> None:
     progress.done(f"{size >> 20} MiB, checksum right")
 
 
-def _unpack(archive: Path, member: str, target: Path) -> None:
+def unpack(archive: Path, member: str, target: Path) -> None:
     """Write one file of an archive, and nothing else of it. Raises SourceError."""
     try:
         with tarfile.open(archive) as opened:

@@ -16,7 +16,7 @@ from control_plane.progress import Progress, Report
 
 MODULES = Path(__file__).resolve().parents[1] / "go"
 #: On two cores with nothing cached, for people to know what they wait for.
-_MINUTES = {"etcd": 1, "kube-apiserver": 8, "kube-controller-manager": 3, "kubectl": 1}
+_MINUTES = {"etcd": 1, "kube-apiserver": 8, "kube-controller-manager": 3, "kubectl": 1, "helm": 3}
 
 
 def build_all(wanted: versions.Versions, folder: Path, environment: Mapping[str, str], report: Report) -> str:
@@ -31,19 +31,10 @@ def build_all(wanted: versions.Versions, folder: Path, environment: Mapping[str,
     Raises:
         SourceError: there is no Go, or it fails.
     """
-    go = shutil.which("go", path=environment.get("PATH"))
-    if go is None:
-        raise SourceError("there is no go on PATH; install Go, or make the release addresses reachable")
     pins = (("kubernetes", "k8s.io/kubernetes", wanted.kubernetes), ("etcd", "go.etcd.io/etcd/server/v3", wanted.etcd))
     for module, required, version in pins:
-        pinned = _pinned(MODULES / module / "go.mod", required)
-        if pinned != version:
-            raise SourceError(f"hack/go/{module}/go.mod pins {required} {pinned}, versions.toml {version}")
-    # Programs that need no C compiler to be built and no C library to run, for this machine whatever is set for others.
-    target = {"CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": versions.architecture(), "GOWORK": "off"}
-    environment = {**environment, **target}
-
-    _build(go, "etcd", "go.etcd.io/etcd/server/v3", folder / "etcd", [], environment, report)
+        check_pin(module, required, version)
+    build("etcd", "go.etcd.io/etcd/server/v3", folder / "etcd", [], environment, report)
     major, minor, _ = wanted.kubernetes.split(".")
     # Clients parse the server's version and fail where it is not set. Which commit it was, the proxy does not tell.
     stamp = {
@@ -55,8 +46,15 @@ def build_all(wanted: versions.Versions, folder: Path, environment: Mapping[str,
     }
     flags = [f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamp.items()]
     for name in binaries.KUBERNETES:
-        _build(go, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", folder / name, flags, environment, report)
+        build("kubernetes", f"k8s.io/kubernetes/cmd/{name}", folder / name, flags, environment, report)
     return f"a build with Go of Kubernetes {wanted.kubernetes} and etcd {wanted.etcd}"
+
+
+def check_pin(module: str, required: str, version: str) -> None:
+    """Raise SourceError where a module under hack/go pins another version than versions.toml."""
+    pinned = _pinned(MODULES / module / "go.mod", required)
+    if pinned != version:
+        raise SourceError(f"hack/go/{module}/go.mod pins {required} {pinned}, versions.toml {version}")
 
 
 def _pinned(file: Path, name: str) -> str:
@@ -66,8 +64,7 @@ def _pinned(file: Path, name: str) -> str:
     return match[1]
 
 
-def _build(
-    go: str,
+def build(
     module: str,
     package: str,
     output: Path,
@@ -75,6 +72,24 @@ def _build(
     environment: Mapping[str, str],
     report: Report,
 ) -> None:
+    """Build one program.
+
+    Args:
+        module: the folder under hack/go whose go.mod and go.sum say of what.
+        package: the program's.
+        output: the file to be made, of the program's name.
+        flags: for the linker.
+        environment: what Go is configured by.
+        report: told what is compiled.
+
+    Raises:
+        SourceError: there is no Go, or it fails.
+    """
+    go = shutil.which("go", path=environment.get("PATH"))
+    if go is None:
+        raise SourceError("there is no go on PATH; install Go, or make the release addresses reachable")
+    # Programs that need no C compiler to be built and no C library to run, for this machine whatever is set for others.
+    target = {"CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": versions.architecture(), "GOWORK": "off"}
     report(f"compiling {output.name} (about {_MINUTES[output.name]} min on two cores when nothing is cached)")
     progress = Progress(report, f"compiling {output.name}")
     command = [go, "build", "-v", "-mod=readonly", "-trimpath", "-ldflags", " ".join(["-s", "-w", *flags])]
@@ -83,7 +98,7 @@ def _build(
     with subprocess.Popen(
         process.tied([*command, "-o", str(output), package]),
         cwd=MODULES / module,
-        env=environment,
+        env={**environment, **target},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

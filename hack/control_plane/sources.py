@@ -7,14 +7,21 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from control_plane import binaries, cache, download, go_build, versions
 from control_plane.binaries import Binaries
 from control_plane.errors import ControlPlaneError, SourceError
 from control_plane.progress import Report
 
-#: A way's name, and the way: it returns the programs or raises SourceError.
-Way = tuple[str, Callable[[], Binaries]]
+_T = TypeVar("_T")
+#: A way's name, and the way: it returns what is wanted or raises SourceError.
+Way = tuple[str, Callable[[], _T]]
+#: What is wanted, and what else can be done where no way leads there.
+_WANTED = "a control plane"
+_REMEDY = (
+    "Set VMEXT_KUBECONFIG to use a cluster that runs already, or KUBEBUILDER_ASSETS to a folder with the programs."
+)
 
 
 def obtain(report: Report) -> Binaries:
@@ -25,10 +32,14 @@ def obtain(report: Report) -> Binaries:
     """
     wanted = versions.read()
     entry = cache.root() / "control-plane" / wanted.key
-    return first_that_works(ways(wanted, entry, os.environ, report), report)
+    found = first_that_works(ways(wanted, entry, os.environ, report), report)
+    report(f"control plane from {found.origin}")
+    return found
 
 
-def ways(wanted: versions.Versions, entry: Path, environment: Mapping[str, str], report: Report) -> Sequence[Way]:
+def ways(
+    wanted: versions.Versions, entry: Path, environment: Mapping[str, str], report: Report
+) -> Sequence[Way[Binaries]]:
     """Return the ways in their order.
 
     Args:
@@ -39,7 +50,7 @@ def ways(wanted: versions.Versions, entry: Path, environment: Mapping[str, str],
     """
     return (
         ("KUBEBUILDER_ASSETS and PATH", lambda: _installed(wanted, environment, report)),
-        ("the cache", lambda: cache.read(entry)),
+        ("the cache", lambda: binaries.in_folder(entry, cache.read(entry))),
         ("official releases", lambda: _made(entry, lambda to: download.fetch_all(wanted, to, report), report)),
         (
             "a build with Go",
@@ -48,8 +59,14 @@ def ways(wanted: versions.Versions, entry: Path, environment: Mapping[str, str],
     )
 
 
-def first_that_works(tried: Sequence[Way], report: Report) -> Binaries:
+def first_that_works(tried: Sequence[Way[_T]], report: Report, *, wanted: str = _WANTED, remedy: str = _REMEDY) -> _T:
     """Return what the first way gives that works.
+
+    Args:
+        tried: the ways in their order.
+        report: told why one does not work.
+        wanted: what they lead to, and
+        remedy: what else can be done, both for the message where none does.
 
     Raises:
         ControlPlaneError: none does; the message lists each with its reason.
@@ -62,13 +79,9 @@ def first_that_works(tried: Sequence[Way], report: Report) -> Binaries:
             report(f"not from {name}: {error}")
             failures.append(f"  - {name}: {error}")
             continue
-        report(f"control plane from {found.origin}")
         return found
     listed = "\n".join(failures)
-    raise ControlPlaneError(
-        f"no way to a control plane works here:\n{listed}\n"
-        "Set VMEXT_KUBECONFIG to use a cluster that runs already, or KUBEBUILDER_ASSETS to a folder with the programs."
-    )
+    raise ControlPlaneError(f"no way to {wanted} works here:\n{listed}\n{remedy}")
 
 
 def _look_up(name: str, environment: Mapping[str, str]) -> Path | None:
@@ -83,8 +96,8 @@ def _installed(wanted: versions.Versions, environment: Mapping[str, str], report
     missing = [name for name in binaries.PROGRAMS if name not in found]
     if missing:
         raise SourceError(f"{', '.join(missing)} not found")
-    said = {name: _says(found[name], "--version") for name in binaries.SERVERS}
-    _says(found["kubectl"], "version", "--client", "-o", "json")
+    said = {name: says(found[name], "--version") for name in binaries.SERVERS}
+    says(found["kubectl"], "version", "--client", "-o", "json")
     versions.check_found(wanted, said["kube-apiserver"], said["kube-controller-manager"])
     for name in binaries.SERVERS:
         report(f"{found[name]}: {said[name]}")
@@ -93,7 +106,7 @@ def _installed(wanted: versions.Versions, environment: Mapping[str, str], report
     return Binaries(etcd, kube_apiserver, kube_controller_manager, kubectl, " and ".join(folders))
 
 
-def _says(program: Path, *arguments: str) -> str:
+def says(program: Path, *arguments: str) -> str:
     """Return the first line that a program prints. Raises SourceError where it does not run."""
     try:
         done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=20, check=True)
@@ -102,12 +115,16 @@ def _says(program: Path, *arguments: str) -> str:
     return next(iter(done.stdout.splitlines()), "")
 
 
-def _made(entry: Path, fill: Callable[[Path], str], report: Report) -> Binaries:
-    """Fill the cache's entry, unless somebody else just did. Raises SourceError."""
+def made(entry: Path, programs: Sequence[str], fill: Callable[[Path], str], report: Report) -> str:
+    """Fill the cache's entry, unless somebody else just did; return in words where from. Raises SourceError."""
     try:
         with cache.filling(entry, report) as draft:
             if draft is not None:
-                cache.complete(entry, draft, fill(draft))
+                cache.complete(entry, draft, fill(draft), programs)
     except OSError as error:
         raise SourceError(f"{entry} can't be written: {error}; VMEXT_CACHE may name another place") from error
     return cache.read(entry)
+
+
+def _made(entry: Path, fill: Callable[[Path], str], report: Report) -> Binaries:
+    return binaries.in_folder(entry, made(entry, binaries.PROGRAMS, fill, report))

@@ -36,21 +36,31 @@ class Versions:
         return f"kubernetes-{self.kubernetes}-etcd-{self.etcd}-linux-{architecture()}"
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One program's version, and where its releases are."""
+
+    version: str
+    releases: str
+
+
 def read(file: Path = FILE) -> Versions:
-    """Read the pinned versions. Raises ControlPlaneError."""
+    """Read the control plane's pinned versions. Raises ControlPlaneError."""
+    kubernetes, etcd = release("kubernetes", file), release("etcd", file)
     try:
-        content = tomllib.loads(file.read_text())
-        kubernetes, etcd = content["kubernetes"], content["etcd"]
-        for part in (kubernetes, etcd):
-            if not _RELEASE.fullmatch(part["version"]):
-                raise ControlPlaneError(f"{file.name}: {part['version']!r} is no release such as 1.2.3")
-        return Versions(
-            kubernetes["version"],
-            kubernetes["releases"].rstrip("/"),
-            minor(kubernetes["oldest"]),
-            etcd["version"],
-            etcd["releases"].rstrip("/"),
-        )
+        oldest = minor(tomllib.loads(file.read_text())["kubernetes"]["oldest"])
+    except (KeyError, TypeError) as error:
+        raise ControlPlaneError(f"{file.name} does not name the oldest Kubernetes: {error!r}") from error
+    return Versions(kubernetes.version, kubernetes.releases, oldest, etcd.version, etcd.releases)
+
+
+def release(name: str, file: Path = FILE) -> Release:
+    """Read one program's pinned version. Raises ControlPlaneError."""
+    try:
+        part = tomllib.loads(file.read_text())[name]
+        if not _RELEASE.fullmatch(part["version"]):
+            raise ControlPlaneError(f"{file.name}: {part['version']!r} is no release such as 1.2.3")
+        return Release(part["version"], part["releases"].rstrip("/"))
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ControlPlaneError(f"{file.name} does not name versions and releases: {error!r}") from error
 

@@ -36,7 +36,7 @@ def fill(entry: Path, content: str = "x") -> None:
         for name in PROGRAMS:
             (draft / name).write_text(f"{name} {content}")
             (draft / name).chmod(0o755)
-        cache.complete(entry, draft, "a test")
+        cache.complete(entry, draft, "a test", PROGRAMS)
 
 
 def start_filling(entry: Path) -> subprocess.Popen[str]:
@@ -47,9 +47,8 @@ def start_filling(entry: Path) -> subprocess.Popen[str]:
 
 def test_what_was_put_there_is_found(tmp_path: Path) -> None:
     fill(tmp_path / "entry")
-    found = cache.read(tmp_path / "entry")
-    assert found.kubectl.read_text() == "kubectl x"
-    assert found.origin == "the cache (a test)"
+    assert cache.read(tmp_path / "entry") == "the cache (a test)"
+    assert (tmp_path / "entry" / "kubectl").read_text() == "kubectl x"
 
 
 def test_who_comes_second_is_told_that_it_is_done(tmp_path: Path) -> None:
@@ -67,7 +66,8 @@ def test_a_changed_byte_is_noticed_and_named_and_the_entry_is_made_anew(tmp_path
     ):
         cache.read(entry)
     fill(entry, "new")
-    assert cache.read(entry).etcd.read_text() == "etcd new"
+    assert cache.read(entry) == "the cache (a test)"
+    assert (entry / "etcd").read_text() == "etcd new"
     assert [path.name for path in tmp_path.iterdir() if path.name != "entry"] == [".entry.lock"]
 
 
@@ -93,7 +93,7 @@ def test_a_draft_that_lacks_a_program_does_not_become_an_entry(tmp_path: Path) -
         (draft / "kube-apiserver").chmod(0o755)
         (draft / "etcd").write_text("it can't be run")
         with pytest.raises(SourceError, match="a test gave no etcd, kube-controller-manager, kubectl"):
-            cache.complete(tmp_path / "entry", draft, "a test")
+            cache.complete(tmp_path / "entry", draft, "a test", PROGRAMS)
     assert [path.name for path in tmp_path.iterdir()] == [".entry.lock"]
 
 

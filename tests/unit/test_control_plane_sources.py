@@ -123,7 +123,7 @@ def test_the_first_way_that_works_ends_the_search(tmp_path: Path) -> None:
 
     said = Said()
     assert sources.first_that_works([("a", first), ("b", lambda: found), ("c", third)], said) is found
-    assert said == ["not from a: not here", "control plane from second"]
+    assert said == ["not from a: not here"]
 
 
 def test_a_failing_go_build_is_told_with_the_compilers_words(tmp_path: Path) -> None:
@@ -166,6 +166,6 @@ def test_a_complete_cache_entry_comes_before_downloads_and_builds(tmp_path: Path
     entry = tmp_path / "cache" / "entry"
     with cache.filling(entry, Said()) as draft:
         assert draft is not None
-        cache.complete(entry, installed(draft), "a test")
+        cache.complete(entry, installed(draft), "a test", PROGRAMS)
     assert obtain(tmp_path, Said(), PATH=str(tmp_path)) == in_folder(entry, "the cache (a test)")
     assert sorted(path.name for path in entry.iterdir()) == sorted([*PROGRAMS, "complete.json"])
