@@ -21,6 +21,7 @@ demo: $(VENV)/ready ## See it work: a control plane, the operator, a guest, two 
 .PHONY: test
 test: $(VENV)/ready ## Run every test on real parts (ARGS="-k name" for some)
 	@$(RUN) -m control_plane fetch
+	@$(RUN) -m helm
 	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: soak
@@ -51,6 +52,10 @@ bench-fleet: $(VENV)/ready ## Measure 10,000 machines with 5 extensions each: ha
 .PHONY: packages
 packages: $(VENV)/ready ## Build every package under extensions/ and its catalog entry into build/packages
 	@$(RUN) -m packages --out build/packages
+
+.PHONY: charts
+charts: $(VENV)/ready ## Bring the charts' made files up to date: CRDs, and the catalog entries of extensions/
+	@$(RUN) -m charts
 
 .PHONY: control-plane
 control-plane: $(VENV)/ready ## Start a control plane of your own on this machine and print how to reach it
