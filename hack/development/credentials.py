@@ -1,15 +1,55 @@
-"""What an agent needs to reach the API server where no operator gives it: the same account, role and binding."""
+"""Who reaches the API server as whom: the operator by its own account, an agent that no operator gave anything."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import control_plane
 from development.api import Api, ApiError
 from vmext_operator.api import virtual_machine
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.identities import ACCOUNTS, path
 from vmext_operator.core import identity
+
+#: Where the operator is, and as whom.
+NAMESPACE, OPERATOR = "vmext-system", "vmext-operator"
+
+
+def of_operator(cluster: control_plane.Cluster, folder: Path, *, server: str | None = None) -> Path:
+    """Return a kubeconfig in that folder with which its holder is the operator, and may do what that may, for a day.
+
+    Args:
+        cluster: whose API server; the operator's rights are there.
+        folder: takes the file.
+        server: another address of the API server, such as a proxy's.
+    """
+    token = cluster.kubectl("create", "token", OPERATOR, f"--namespace={NAMESPACE}", "--duration=24h").strip()
+    return kubeconfig(cluster, token, folder / "operator.kubeconfig", server=server)
+
+
+def kubeconfig(cluster: control_plane.Cluster, token: str, file: Path, *, server: str | None = None) -> Path:
+    """Write a kubeconfig for whoever has a token; return the file, which nobody else can read."""
+    address = server or cluster.server
+    where = {"server": address}
+    if address.startswith("https:"):
+        where["certificate-authority"] = str(cluster.ca_file)
+    name = "vmext"
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": name,
+        "clusters": [{"name": name, "cluster": where}],
+        "users": [{"name": name, "user": {"token": token}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
+        json.dump(content, output)
+    return file
 
 
 def issue(api: Api, name: str, *, seconds: int = 86_400) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,12 @@ CONFIG = "/etc/vmext/agent.json"
 CA_FILE = "/etc/vmext/ca.crt"
 TOKEN_FILE = "/etc/vmext/token"
 AGENT = "agent"
+#: What the chart is made of, as it is with the names that it has by default.
+RIGHTS = ROOT / "charts" / "vmext" / "files"
+#: The one that stands last in the last of those files.
+LAST_POLICY = "vmext-operator-belongings"
+OPERATOR_USER = f"system:serviceaccount:{credentials.NAMESPACE}:{credentials.OPERATOR}"
+_ENFORCED_S = 30.0
 
 
 @dataclass
@@ -117,7 +124,7 @@ def running(
         served = folder / "packages"
         served.mkdir(parents=True, exist_ok=True)
         server = closing.enter_context(PackageServer(served))
-        operator = Operator(cluster.kubeconfig, folder / "operator.log")
+        operator = Operator(credentials.of_operator(cluster, folder), folder / "operator.log")
         closing.callback(operator.stop)
         house = House(folder, cluster, api, operator, served, server.url, closing)
         for source in sources:
@@ -129,12 +136,30 @@ def running(
 
 
 def install(cluster: control_plane.Cluster) -> None:
-    """Apply our kinds, our policies and the operator's namespace; return when the API server serves the kinds."""
+    """Apply our kinds, policies and the operator's rights; return when the API server serves and enforces them."""
     cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
-    namespace = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vmext-system"}})
-    cluster.kubectl("apply", "-f", "-", input=namespace)
-    cluster.kubectl("apply", "-f", str(ROOT / "charts" / "vmext" / "policies"))
+    permit(cluster)
+
+
+def permit(cluster: control_plane.Cluster) -> None:
+    """Apply our policies and the operator's rights; return when the API server holds to them."""
+    cluster.kubectl("apply", "-f", str(RIGHTS))
+    deadline = time.monotonic() + _ENFORCED_S
+    # A policy is in force a moment after it is there. The API server takes them up in the order in which they came.
+    asked = ("create", "secret", "generic", "x", "--namespace=default", "--dry-run=server", f"--as={OPERATOR_USER}")
+    while True:
+        try:
+            cluster.kubectl(*asked)
+            why = "it lets the operator create any Secret"
+        except control_plane.ControlPlaneError as error:
+            why = str(error)
+            if LAST_POLICY in why:
+                return
+        if time.monotonic() > deadline:
+            raise control_plane.ControlPlaneError(
+                f"the API server does not enforce {LAST_POLICY} after {_ENFORCED_S:.0f} s: {why}"
+            )
 
 
 def extension(name: str, vm: str, **spec: Any) -> Mapping[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 import control_plane
+from development import credentials
 from development.api import Api, ApiError, Object
 from development.operator_process import Operator
 from support import tokens
@@ -33,7 +33,8 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def operator(cluster: control_plane.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    made = Operator(cluster.kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log")
+    folder = tmp_path_factory.mktemp("operator")
+    made = Operator(credentials.of_operator(cluster, folder), folder / "operator.log")
     made.start()
     yield made
     made.stop()
@@ -106,13 +107,7 @@ def opened(tmp_path: Path, sealed: str, number: int = 1) -> str:
 
 def as_machine(cluster: control_plane.Cluster, api: Api, token: str, tmp_path: Path) -> Api:
     """Return the API server as it answers one who has that token."""
-    user = {"name": "vm", "user": {"token": token}}
-    server = {"name": "c", "cluster": {"server": cluster.server, "certificate-authority": str(cluster.ca_file)}}
-    context = {"name": "x", "context": {"cluster": "c", "user": "vm"}}
-    document = {"apiVersion": "v1", "kind": "Config", "current-context": "x"}
-    kubeconfig = tmp_path / "machine.kubeconfig"
-    kubeconfig.write_text(json.dumps(document | {"users": [user], "clusters": [server], "contexts": [context]}))
-    return Api(kubeconfig, api.namespace)
+    return Api(credentials.kubeconfig(cluster, token, tmp_path / "machine.kubeconfig"), api.namespace)
 
 
 def enrol(api: Api, number: int = 1) -> str:

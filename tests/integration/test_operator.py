@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import control_plane
-from development import house
+from development import credentials, house
 from development.api import Api, ApiError, Object, condition
 from development.house import extension
 from development.operator_process import Operator
@@ -22,7 +22,8 @@ SHA = "ab" * 32
 
 @pytest.fixture(scope="module")
 def operator(cluster: control_plane.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    made = Operator(cluster.kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log")
+    folder = tmp_path_factory.mktemp("operator")
+    made = Operator(credentials.of_operator(cluster, folder), folder / "operator.log")
     made.start()
     yield made
     made.stop()
@@ -323,7 +324,8 @@ def test_an_operator_that_starts_before_its_kinds_are_installed_waits_for_them(t
         pytest.skip("an existing cluster may have the kinds installed, and they are not removed from it")
     with contextlib.ExitStack() as closing:
         bare = closing.enter_context(control_plane.available(tmp_path / "control-plane", print))
-        operator = Operator(bare.kubeconfig, tmp_path / "operator.log")
+        house.permit(bare)
+        operator = Operator(credentials.of_operator(bare, tmp_path), tmp_path / "operator.log")
         operator.start()
         closing.callback(operator.stop)
         api = Api(bare.kubeconfig)
