@@ -16,7 +16,7 @@ from benchmarks.fleet.agents import Fleet
 from benchmarks.fleet.declared import EACH, Machine
 from benchmarks.fleet.meter import Cost, Meter
 from benchmarks.fleet.sight import Sight
-from development import house
+from development import credentials, house
 from development.operator_process import Operator
 
 #: Users write this many objects at once, and as many agents report at once.
@@ -141,7 +141,7 @@ async def prepared(
         for namespace in sorted({machine.namespace for machine in machines}):
             cluster.kubectl("create", "namespace", namespace)
         server = wire.Server(cluster.kubeconfig)
-        operator = Operator(cluster.kubeconfig, folder / "operator.log")
+        operator = Operator(credentials.of_operator(cluster, folder), folder / "operator.log")
         async with wire.pool(server, USERS) as users, wire.pool(server, WRITERS) as writers:
             for target, obj in declared.catalog():
                 await users.apply(target, obj)
