@@ -50,8 +50,8 @@ bench-fleet: $(VENV)/ready ## Measure 10,000 machines with 5 extensions each: ha
 	@$(RUN) -m benchmarks.fleet $(ARGS)
 
 .PHONY: packages
-packages: $(VENV)/ready ## Build every package under extensions/ and its catalog entry into build/packages
-	@$(RUN) -m packages --out build/packages
+packages: $(VENV)/ready ## Build every package under extensions/ and its catalog entry into build/packages (ARGS="--sign-with KEY")
+	@$(RUN) -m packages --out build/packages $(ARGS)
 
 .PHONY: charts
 charts: $(VENV)/ready ## Bring the charts' made files up to date: CRDs, and the catalog entries of extensions/

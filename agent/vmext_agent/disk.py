@@ -42,7 +42,9 @@ class Store:
         #: How extensions stand by their status files, and what policy says of them: kept by whoever knows.
         self.outcomes: dict[str, str] = {}
         self.forbidden: dict[str, tuple[str, str]] = {}
+        self.unreadable: dict[str, tuple[str, str]] = {}
         self.disk = Disk(self._records, self._handlers, boot, self._aside, self._moves, self.outcomes, self.forbidden)
+        self.disk = self.disk._replace(unreadable=self.unreadable)
 
     def load(self) -> None:
         """Read everything. What can't be read is set aside; then the handlers' folders tell what is installed."""

@@ -11,6 +11,7 @@ from vmext_agent.execution import Execution
 from vmext_agent.fetch import Fetch
 from vmext_agent.goal_state import Limits
 from vmext_agent.handler import Handler, settings_document
+from vmext_agent.judge import Judge
 from vmext_agent.packages import Instructions
 from vmext_agent.patience import Patience
 from vmext_agent.setbacks import Setbacks
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from vmext_agent.records import Record
     from vmext_agent.steps import Step
 
-#: How often the machine's policy is looked at while it forbids something.
-_POLICY_S = 5.0
-
 
 class Executor:
     """The worker's hands. ``turn`` is called at every wake-up and never blocks on a command or a download."""
@@ -41,9 +39,9 @@ class Executor:
         self._store = store
         self._log = log
         self._goal: Goal | None = None
-        self._policy: Policy | None = None
         self._setbacks = Setbacks(config, store, log, draw)
         self._patience = Patience(config, log)
+        self._judge = Judge(layout, store)
         self._execution = Execution(config, layout, store, self._setbacks, log)
         self._fetch: Fetch | None = None
         self._fetching: Step | None = None
@@ -79,9 +77,7 @@ class Executor:
         if self.step is None:
             # Nothing else is begun before what runs has ended.
             times += [self._setbacks.wait_s(), self._patience.wait_s()]
-        if self._store.forbidden:
-            # Whoever mends the policy need not touch anything else.
-            times.append(_POLICY_S)
+        times.append(self._judge.wait_s())
         return min((wait_s for wait_s in times if wait_s is not None), default=None)
 
     def resume(self) -> None:
@@ -90,16 +86,14 @@ class Executor:
 
     def set_policy(self, policy: Policy) -> None:
         """Run from now on only what the machine's policy allows."""
-        if policy is not self._policy:
-            self._policy = policy
-            self._judge()
+        self._judge.set_policy(policy)
 
     def set_goal(self, goal: Goal) -> None:
         """Work towards this goal from now on; what it no longer wants of what runs now is cancelled."""
         old, self._goal = self._goal, goal
         self._setbacks.take_goal(old, goal)
         self._patience.take_goal(goal)
-        self._judge()
+        self._judge.set_goal(goal)
         self._forget_removed(goal)
         running, fetching = self._execution.step, self._fetching
         if running is not None and _is_unwanted(running, goal):
@@ -108,22 +102,6 @@ class Executor:
             self._log.info("Cancelling a download", extension=fetching.extension)
             self._fetch.cancel()
             self._fetch = self._fetching = None
-
-    def _judge(self) -> None:
-        """Ask the machine's policy about every entry of the goal."""
-        forbidden = self._store.forbidden
-        forbidden.clear()
-        if self._goal is None or self._policy is None:
-            return
-        reason = "PolicyInvalid" if self._policy.invalid else "PolicyForbids"
-        for entry in self._goal.entries:
-            record = self._store.disk.records.get(entry.name)
-            if self._policy.invalid and record is not None and record.key == entry.key and record.is_enabled:
-                # A policy that can't be read lets nothing new run; what runs is not new.
-                continue
-            why = self._policy.forbids(entry.handler, entry.package.urls)
-            if why:
-                forbidden[entry.name] = (reason, why)
 
     def _forget_removed(self, goal: Goal) -> None:
         """Drop the records of what was removed from the machine and has now left the goal too."""
@@ -140,6 +118,7 @@ class Executor:
 
     def turn(self) -> None:
         """Do all that can be done now without waiting."""
+        self._judge.turn()
         self._execution.turn()
         if self._fetch is not None and self._fetching is not None:
             self._follow_fetch(self._fetch, self._fetching)
@@ -274,7 +253,8 @@ class Executor:
     def _begin_fetch(self, step: Step, entry: Entry) -> None:
         package = entry.package
         self._log.info(f"Downloading {step.handler}-{step.version}", extension=step.extension)
-        urls = package.urls if self._policy is None else self._policy.allowed_urls(package.urls)
+        policy = self._judge.policy
+        urls = package.urls if policy is None else policy.allowed_urls(package.urls)
         self._fetch = Fetch(
             Instructions(
                 urls=urls,

@@ -35,11 +35,12 @@ class Key(NamedTuple):
 
 
 class Package(NamedTuple):
-    """Where the zip of a handler is, and how to know it."""
+    """Where the zip of a handler is, and how to know it; ``signature`` is its publisher's in base64, empty for none."""
 
     urls: tuple[str, ...]
     sha256: str
     size_bytes: int
+    signature: str = ""
 
 
 class Settings(NamedTuple):
@@ -219,7 +220,7 @@ def _entry(item: Mapping[str, object], handler: Mapping[str, object], name: str,
         name,
         key,
         handler_name,
-        Package(_texts(described, where, "urls"), sha256, size_bytes),
+        Package(_texts(described, where, "urls"), sha256, size_bytes, _field(described, where, "signature", str, "")),
         _settings(item, path),
         min(timeout_s, _LONGEST_TIMEOUT_S),
         depends_on=tuple(sorted(set(depends_on))),

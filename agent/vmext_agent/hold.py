@@ -34,6 +34,8 @@ def why(entry: Entry, goal: Goal, disk: Disk) -> Held | None:
         return Held(*disk.forbidden[entry.name], failed=True)
     if entry.key.state != goal_state.ENABLED:
         return None
+    if entry.name in disk.unreadable:
+        return Held(*disk.unreadable[entry.name], failed=True)
     record = disk.records.get(entry.name)
     if record is not None and record.key == entry.key:
         # It was begun when what it depends on had succeeded; in a new boot of the machine that comes first again.

@@ -179,5 +179,5 @@ def opened(identity: Identity, sealed: str) -> bytes:
     try:
         der = base64.b64decode(sealed, validate=True)
         return openssl.run("cms", "-decrypt", "-inform", "DER", "-inkey", identity.file, given=der)
-    except (binascii.Error, OpensslError) as error:
+    except (ValueError, OpensslError) as error:
         raise IdentityError(f"an envelope can't be opened with the key of {identity.thumbprint}: {error}") from None

@@ -5,11 +5,15 @@
     {"version": 1,
      "handlers": {"allow": ["Publisher.Type"], "deny": []},
      "publishers": {"allow": ["Publisher"], "deny": []},
-     "downloads": {"hosts": ["packages.example.com", "*.example.org", "10.0.0.7:8080"]}}
+     "downloads": {"hosts": ["packages.example.com", "*.example.org", "10.0.0.7:8080"]},
+     "signatures": {"require": true}}
 
 All but the version may be left out. Names are compared without regard to case. Whoever is denied is out; where there is
 any list of who is allowed, everybody else is out too. What is misspelt must not open a door: a key that is not known
 makes the whole file invalid, and an invalid file lets nothing new run.
+
+Publishers' public keys are the files of ``/etc/vmext/keys/<publisher>/``, one key of Ed25519 in PEM in each
+(``signatures``).
 """
 
 from __future__ import annotations
@@ -24,11 +28,13 @@ from vmext_agent import files
 from vmext_agent.errors import AgentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PATH = "etc/vmext/policy.json"
+KEYS = "etc/vmext/keys"
 _LIMIT = 64 << 10
 _LISTS = {"handlers": ("allow", "deny"), "publishers": ("allow", "deny"), "downloads": ("hosts",)}
+_SWITCHES = {"signatures": ("require",)}
 _PORTS = {"http": 80, "https": 443}
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
 _IPV6 = frozenset("0123456789abcdef:.")
@@ -41,6 +47,14 @@ class PolicyError(AgentError):
         super().__init__(f"{path} {why}" if path else why)
 
 
+class Key(NamedTuple):
+    """A publisher's public key: the publisher in lower case, its file, and what tells that from one changed since."""
+
+    publisher: str
+    file: str
+    stamp: int
+
+
 class Policy(NamedTuple):
     """The rules, in lower case; None for a list that is not there. ``invalid`` says why none of it counts."""
 
@@ -50,6 +64,8 @@ class Policy(NamedTuple):
     allowed_publishers: frozenset[str] | None = None
     denied_publishers: frozenset[str] = frozenset()
     hosts: tuple[str, ...] | None = None
+    requires_signatures: bool = False
+    keys: tuple[Key, ...] = ()
     invalid: str = ""
 
     def forbids(self, handler: str, urls: Sequence[str]) -> str:
@@ -130,14 +146,21 @@ def parse(data: bytes) -> Policy:
     if version != 1 or isinstance(version, bool):
         raise PolicyError("version", f"is {str(version)[:50]!r}; it must be 1")
     found: dict[str, frozenset[str] | None] = {}
+    switches: dict[str, bool] = {}
     for part, rules in document.items():
-        if part not in _LISTS:
-            raise PolicyError(_key(part), f"is not known; there are {', '.join(_LISTS)}")
+        known = {**_LISTS, **_SWITCHES}.get(part)
+        if known is None:
+            raise PolicyError(_key(part), f"is not known; there are {', '.join((*_LISTS, *_SWITCHES))}")
         if not isinstance(rules, dict):
             raise PolicyError(part, "is not an object")
         for name, entries in rules.items():
-            if name not in _LISTS[part]:
-                raise PolicyError(f"{part}.{_key(name)}", f"is not known; there are {', '.join(_LISTS[part])}")
+            if name not in known:
+                raise PolicyError(f"{part}.{_key(name)}", f"is not known; there are {', '.join(known)}")
+            if part in _SWITCHES:
+                if not isinstance(entries, bool):
+                    raise PolicyError(f"{part}.{name}", "is not true or false")
+                switches[f"{part}.{name}"] = entries
+                continue
             if not isinstance(entries, list) or not all(isinstance(one, str) and one.strip() for one in entries):
                 raise PolicyError(f"{part}.{name}", "is not a list of names")
             found[f"{part}.{name}"] = frozenset(one.strip().lower() for one in entries)
@@ -152,6 +175,7 @@ def parse(data: bytes) -> Policy:
         allowed_publishers=found.get("publishers.allow"),
         denied_publishers=found.get("publishers.deny") or frozenset(),
         hosts=None if hosts is None else tuple(sorted(hosts)),
+        requires_signatures=switches.get("signatures.require", False),
     )
 
 
@@ -170,21 +194,39 @@ def load(root: str = "/") -> Policy:
     """Return the machine's policy: without a file, one that allows everything."""
     path = f"{root.rstrip('/')}/{PATH}"
     try:
+        keys = tuple(_keys(root))
         _check_owner(os.lstat(path))
-        return parse(files.read(path, _LIMIT))
+        return parse(files.read(path, _LIMIT))._replace(keys=keys)
     except FileNotFoundError:
-        return Policy()
+        return Policy(keys=keys)
     except (OSError, PolicyError) as error:
         return Policy(invalid=str(error))
 
 
-def _check_owner(found: os.stat_result) -> None:
+def _check_owner(found: os.stat_result, what: str = "it") -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise PolicyError("", "it is not a regular file")
+        raise PolicyError(what, "is not a regular file")
     if found.st_uid not in (0, os.geteuid()):
-        raise PolicyError("", f"it belongs to user {found.st_uid}; give it to root")
+        raise PolicyError(what, f"belongs to user {found.st_uid}; give it to root")
     if found.st_mode & 0o022:
-        raise PolicyError("", "its group or others may write it; chmod it to 0644")
+        raise PolicyError(what, "is open to its group or others, who may write it; chmod it to 0644")
+
+
+def _keys(root: str) -> Iterator[Key]:
+    """Yield the publishers' keys. Raises OSError, PolicyError for one that others than root could have put there."""
+    for publisher in _entries(f"{root.rstrip('/')}/{KEYS}"):
+        for file in _entries(publisher.path):
+            found = os.lstat(file.path)
+            _check_owner(found, file.path)
+            yield Key(publisher.name.lower(), file.path, found.st_ctime_ns)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 class Watch:
@@ -193,7 +235,7 @@ class Watch:
     def __init__(self, root: str) -> None:
         self._root = root
         self._path = f"{root.rstrip('/')}/{PATH}"
-        self._seen: tuple[int, ...] | None = (-1,)
+        self._seen: tuple[object, ...] = ()
         self._policy = Policy()
 
     def current(self) -> Policy:
@@ -201,11 +243,13 @@ class Watch:
         try:
             found = os.lstat(self._path)
             # The time of change sees to what keeps size and time of writing, and to owner and mode.
-            seen: tuple[int, ...] | None = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        except FileNotFoundError:
-            seen = None
+            seen: tuple[object, ...] = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         except OSError as error:
             seen = (error.errno or 0,)
+        try:
+            seen = (*seen, *_keys(self._root))
+        except (OSError, PolicyError) as error:
+            seen = (*seen, str(error))
         # What can't be read now may be readable in a moment, and be the same file.
         if seen != self._seen or self._policy.invalid:
             self._seen = seen

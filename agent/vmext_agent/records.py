@@ -171,6 +171,7 @@ class Disk(NamedTuple):
         forbidden: extensions that the machine's policy keeps from running: for which reason, and in which words.
         highest: the highest sequence number that the machine has taken.
         incarnation: uid and generation of the newest goal that it has taken.
+        unreadable: extensions that are wanted with protected settings that can't be read here: as ``forbidden``.
     """
 
     records: Mapping[str, Record]
@@ -182,6 +183,7 @@ class Disk(NamedTuple):
     forbidden: Mapping[str, tuple[str, str]] = {}
     highest: int = 0
     incarnation: tuple[str, int] = ("", 0)
+    unreadable: Mapping[str, tuple[str, str]] = {}
 
     def in_force(self, handler: str) -> str | None:
         """Return the installed version of a handler: the highest, as in the contract, or None.

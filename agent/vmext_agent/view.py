@@ -185,6 +185,7 @@ class View:
             and (step is None or step.extension != entry.name)
             and not entry.depends_on
             and entry.name not in disk.forbidden
+            and entry.name not in disk.unreadable
             and entry.handler not in disk.moves
             and seen.version == disk.in_force(entry.handler)
         )

@@ -20,10 +20,12 @@ class Operator:
     Args:
         kubeconfig: where the API server is.
         log: the file that takes its log.
+        options: more of its command line.
     """
 
-    def __init__(self, kubeconfig: Path, log: Path) -> None:
+    def __init__(self, kubeconfig: Path, log: Path, *options: str) -> None:
         self._kubeconfig = kubeconfig
+        self._options = options
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._supervisor: threading.Thread | None = None
@@ -90,5 +92,5 @@ class Operator:
             "HOME": os.environ.get("HOME", "/"),
             "PYTHONPATH": str(ROOT / "operator"),
         }
-        command = [sys.executable, "-m", "vmext_operator", "--kubeconfig", str(self._kubeconfig)]
+        command = [sys.executable, "-m", "vmext_operator", "--kubeconfig", str(self._kubeconfig), *self._options]
         return process.start(command, environment=environment, log=self.log)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from packages.build import Built, build, build_all
+from packages.build import Built, build, build_all, read_key
 from packages.source import PackageError
 
-__all__ = ["Built", "PackageError", "build", "build_all"]
+__all__ = ["Built", "PackageError", "build", "build_all", "read_key"]

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from packages import PackageError, build_all
+from packages import PackageError, build_all, read_key
 from packages.source import CATALOG_FILE
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -22,10 +22,14 @@ def main(arguments: list[str]) -> int:
         default="http://localhost:8000",
         help="address that the packages will be served under (default: %(default)s, as python3 -m http.server has it)",
     )
+    parser.add_argument(
+        "--sign-with", type=Path, metavar="KEY", help="sign them with a private key (Ed25519, PEM); default: unsigned"
+    )
     options = parser.parse_args(arguments)
     sources = options.sources or sorted(path.parent for path in (_ROOT / "extensions").glob(f"*/{CATALOG_FILE}"))
     try:
-        built = build_all(sources, options.out, options.url_base)
+        key = read_key(options.sign_with) if options.sign_with is not None else None
+        built = build_all(sources, options.out, options.url_base, key)
     except (PackageError, OSError) as error:
         print(f"packages: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import os
@@ -11,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from packages import archive, source
 from packages.source import PackageError
+from vmext_operator.core import signature
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,11 @@ class Built:
     size: int
 
 
-def build(folder: Path, out: Path, url_base: str) -> Built:
+def build(folder: Path, out: Path, url_base: str, key: Ed25519PrivateKey | None = None) -> Built:
     """Build the package of one source folder into `out`, which is made if need be.
 
-    `url_base` is the address that `out` will be served under, with or without a slash at its end.
-    Raises PackageError when the folder is no package source.
+    `url_base` is the address that `out` will be served under, with or without a slash at its end; `key` is the
+    publisher's, to sign with. Raises PackageError when the folder is no package source.
     """
     if not url_base.startswith(("http://", "https://")):
         raise PackageError(f"the address {url_base!r} does not start with http:// or https://")
@@ -58,6 +63,10 @@ def build(folder: Path, out: Path, url_base: str) -> Built:
             "package": {"urls": [f"{url_base.rstrip('/')}/{zip_name}"], "sha256": sha256, "sizeBytes": len(content)},
         },
     }
+    if key is not None:
+        publisher, type_ = str(package.catalog["publisher"]), str(package.catalog["type"])
+        signed = key.sign(signature.text(publisher, type_, package.version, sha256, len(content)))
+        manifest["spec"]["package"]["signature"] = base64.b64encode(signed).decode()
     out.mkdir(parents=True, exist_ok=True)
     zip_path, manifest_path = out / zip_name, out / f"{package.handler_name}-{package.version}.yaml"
     _replace(zip_path, content)
@@ -65,11 +74,22 @@ def build(folder: Path, out: Path, url_base: str) -> Built:
     return Built(zip_path, manifest_path, manifest, sha256, len(content))
 
 
-def build_all(folders: Iterable[Path], out: Path, url_base: str) -> list[Built]:
+def read_key(path: Path) -> Ed25519PrivateKey:
+    """Read a publisher's private key. Raises PackageError."""
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise PackageError(f"{path} can't be used as a private key: {error}") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise PackageError(f"{path} is no key of Ed25519; make one: openssl genpkey -algorithm ED25519 -out {path}")
+    return key
+
+
+def build_all(folders: Iterable[Path], out: Path, url_base: str, key: Ed25519PrivateKey | None = None) -> list[Built]:
     """Build each of the folders. Raises PackageError, also when two of them make the same package."""
     built: dict[str, Built] = {}
     for folder in folders:
-        package = build(folder, out, url_base)
+        package = build(folder, out, url_base, key)
         name = package.manifest["metadata"]["name"]
         if name in built:
             raise PackageError(f"{folder}: another folder makes {name} too; raise the version of one of them")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import sys
@@ -15,7 +16,8 @@ from vmext_operator import __version__
 from vmext_operator.control import logs, runtime
 from vmext_operator.control.reconcile import Settings
 from vmext_operator.control.writer import Clock
-from vmext_operator.errors import OperatorError
+from vmext_operator.core import signature
+from vmext_operator.errors import ConfigurationError, OperatorError, ParseError
 
 
 def main() -> None:
@@ -39,6 +41,13 @@ def main() -> None:
         metavar="DAYS",
         help="for how long machines' tokens are asked for (default: 30); the API server may grant less",
     )
+    parser.add_argument(
+        "--publisher-keys",
+        type=Path,
+        metavar="FILE",
+        help="JSON: for each publisher a list of public keys (Ed25519, PEM or base64); what is in the catalog of "
+        "those publishers has to be signed by one of them. Read once, at the start",
+    )
     parser.add_argument("--version", action="version", version=f"vmext-operator {__version__}")
     arguments = parser.parse_args()
 
@@ -50,11 +59,29 @@ def main() -> None:
                 arguments.kubeconfig,
                 clock,
                 random.Random(),  # noqa: S311 - it spreads retries, it guards nothing
-                Settings(arguments.namespace or _own_namespace(), int(arguments.token_days * 86_400)),
+                Settings(
+                    arguments.namespace or _own_namespace(),
+                    int(arguments.token_days * 86_400),
+                    _publisher_keys(arguments.publisher_keys),
+                ),
             )
         )
     except OperatorError as error:
         sys.exit(f"vmext-operator: {error}")
+
+
+def _publisher_keys(path: Path | None) -> signature.Keys:
+    """Read the publishers' keys. Raises ConfigurationError."""
+    if path is None:
+        return {}
+    try:
+        return signature.parse_keys(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise ConfigurationError(f"--publisher-keys {path} can't be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"--publisher-keys {path} is not JSON: {error}") from None
+    except ParseError as error:
+        raise ConfigurationError(f"--publisher-keys {path}: {error}") from None
 
 
 def _own_namespace() -> str:

@@ -15,6 +15,7 @@ from development.api import Api, ApiError
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 SHA = "ab" * 32
+SIGNATURE = "A" * 86 + "=="
 
 GOOD: dict[str, dict[str, Any]] = {
     "VirtualMachine": {"location": "westeurope"},
@@ -39,7 +40,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "type": "CustomScript",
         "version": "2.1.0",
         "description": "Runs a script.",
-        "package": {"urls": ["https://packages.example/x.zip"], "sha256": SHA, "sizeBytes": 1},
+        "package": {"urls": ["https://packages.example/x.zip"], "sha256": SHA, "sizeBytes": 1, "signature": SIGNATURE},
         "locations": ["westeurope"],
         "withdrawn": False,
         "defaults": {"enableTimeout": "90m"},
@@ -88,6 +89,11 @@ def good(kind: str, **spec: Any) -> dict[str, Any]:
         "metadata": {"name": NAMES.get(kind, "good")},
         "spec": copy.deepcopy(GOOD[kind]) | spec,
     }
+
+
+def signed(signature: str, **fields: Any) -> dict[str, Any]:
+    """Return what of a catalog entry's spec makes its package's signature another one."""
+    return {"package": {"urls": ["http://x/y"], "sha256": SHA, "sizeBytes": 1, "signature": signature}} | fields
 
 
 def entry(**fields: Any) -> dict[str, Any]:
@@ -173,6 +179,8 @@ def test_what_a_declaration_leaves_out_has_the_documented_default(api: Api) -> N
             {"package": {"urls": ["http://x/y"], "sha256": SHA, "sizeBytes": 0}},
             "spec.package.sizeBytes",
         ),
+        ("VirtualMachineExtensionImage", signed("e30="), "spec.package.signature"),
+        ("VirtualMachineExtensionImage", signed(SIGNATURE, type="A.B"), "the type of a signed package can't have dots"),
         ("VirtualMachineExtensionImage", {"defaults": {"enableTimeout": "1d"}}, "spec.defaults.enableTimeout"),
         ("VirtualMachineExtensionImage", {"limits": {"cpu": "half"}}, "spec.limits.cpu"),
         ("VirtualMachineExtensionImage", {"limits": {"memory": "1.5Gi"}}, "spec.limits.memory"),

@@ -130,7 +130,9 @@ def policies() -> list[Any]:
     """Return policies of a machine's owner."""
     hosts = ["packages.example.com", "*.example.org", "192.0.2.1:8080", "[2001:db8::1]:443", "2001:db8::2"]
     rules = {"handlers": {"allow": [HANDLER], "deny": []}, "publishers": {"allow": ["Test"], "deny": ["Other"]}}
-    return [{"version": 1}, {"version": 1, **rules, "downloads": {"hosts": hosts}}, {"version": 1, "handlers": {}}]
+    signed = {"version": 1, "signatures": {"require": True}}
+    rest = [{"version": 1, "handlers": {}}, signed]
+    return [{"version": 1}, {"version": 1, **rules, "downloads": {"hosts": hosts}}, *rest]
 
 
 def goal_states_for_the_operator() -> list[Any]:

@@ -167,6 +167,8 @@ def policy() -> Target:
         why = found.forbids(samples.HANDLER, urls)
         assert allowed or why, "no address is allowed, and the handler is"
         json.dumps(why).encode()
+        # Whoever may misspell it must not open a door: it is on, or off, or the file is invalid.
+        assert isinstance(found.requires_signatures, bool), "whether signatures are required is no yes or no"
 
     return of_json(feed, (policy.PolicyError,), samples.policies())
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -38,3 +38,15 @@ def private_pem(key: rsa.RSAPrivateKey) -> bytes:
     """Return a key as openssl reads it."""
     form = serialization.PrivateFormat.PKCS8
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+
+
+@functools.cache
+def publisher_key(number: int = 0) -> ed25519.Ed25519PrivateKey:
+    """Return a publisher's key; the same number is the same one."""
+    return ed25519.Ed25519PrivateKey.generate()
+
+
+def public_pem(key: ed25519.Ed25519PrivateKey) -> str:
+    """Return the public part of a publisher's key."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()

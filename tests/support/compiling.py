@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from support import objects
 from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
 from vmext_operator.api.goal_state import Goal, Report
-from vmext_operator.core import goal_compile
+from vmext_operator.core import goal_compile, signature
 from vmext_operator.core.declared import Declared
 
 NOW = datetime(2026, 1, 1, 0, 10, tzinfo=UTC)
@@ -23,11 +24,13 @@ def compiled(
     gone: frozenset[str] = frozenset(),
     machine: dict[str, Any] | None = None,
     elsewhere: Mapping[str, str] | None = None,
+    publisher_keys: signature.Keys | None = None,
 ) -> goal_compile.Compiled:
     """Return the goal that comes of extensions, with VMExt.CustomScript 2.1.0 in the catalog unless told otherwise."""
     catalog: dict[str, list[extension_image.ExtensionImage]] = {}
     for obj in [objects.image()] if images is None else images:
         parsed = extension_image.parse(obj)
+        parsed = replace(parsed, refused=signature.refusal(parsed, publisher_keys or {}))
         catalog.setdefault(parsed.handler_key, []).append(parsed)
     return goal_compile.compile_goal(
         Declared(

@@ -16,12 +16,18 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
 
 import packages
 from packages.source import OPTIONAL_FIELDS, REQUIRED_FIELDS
+from support import objects
+from support.certificates import private_pem, public_pem, publisher_key, rsa_key
+from vmext_operator.api import extension_image
+from vmext_operator.core import signature
 
 ROOT = Path(__file__).resolve().parents[2]
 CUSTOM_SCRIPT = ROOT / "extensions" / "CustomScript"
+ENVIRONMENT = {"PYTHONPATH": f"{ROOT / 'hack'}:{ROOT / 'operator'}"}
 URL = "https://packages.example.com/v1"
 
 COMMANDS = ("installCommand", "enableCommand", "disableCommand", "uninstallCommand", "updateCommand")
@@ -116,7 +122,7 @@ def test_a_source_can_set_every_field_that_the_catalog_has_and_no_other() -> Non
 def test_the_command_line_builds_every_extension(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "packages", "--out", str(tmp_path), "--url-base", URL],
-        env={"PYTHONPATH": str(ROOT / "hack")},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=True,
@@ -132,7 +138,7 @@ def test_the_command_line_tells_what_is_wrong_and_fails(source: Path, tmp_path: 
     (source / "extension.yaml").unlink()
     result = subprocess.run(
         [sys.executable, "-m", "packages", str(source), "--out", str(tmp_path / "out")],
-        env={"PYTHONPATH": str(ROOT / "hack")},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
@@ -202,3 +208,32 @@ def test_a_bad_source_is_refused_with_file_and_field(
 def test_an_address_that_agents_could_not_use_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(packages.PackageError, match=r"ftp://x"):
         packages.build(source, tmp_path, "ftp://x")
+
+
+def test_a_package_is_signed_with_its_publishers_key(source: Path, tmp_path: Path) -> None:
+    key = publisher_key()
+    path = tmp_path / "key.pem"
+    form = serialization.PrivateFormat.PKCS8
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+
+    built = packages.build(source, tmp_path / "out", URL, packages.read_key(path))
+
+    keys = signature.parse_keys({"Example": [public_pem(key)]})
+    obj = built.manifest | {"metadata": objects.meta("example.sample-1.2.3")}
+    assert signature.refusal(extension_image.parse(obj), keys) == ""
+    assert "signature" not in packages.build(source, tmp_path / "out", URL).manifest["spec"]["package"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"no key", "can't be used"), (b"", "can't be used"), (None, "can't be used")]
+)
+def test_a_key_that_can_not_sign_is_said_to_be_none(tmp_path: Path, content: bytes | None, why: str) -> None:
+    path = tmp_path / "key.pem"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(packages.PackageError, match=why):
+        packages.read_key(path)
+    path.write_bytes(private_pem(rsa_key()))
+    with pytest.raises(packages.PackageError, match="no key of Ed25519; make one: openssl genpkey"):
+        packages.read_key(path)

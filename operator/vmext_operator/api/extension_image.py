@@ -15,15 +15,24 @@ KIND = "VirtualMachineExtensionImage"
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """The zip of a version: where it is, and how to know it."""
+    """The zip of a version: where it is, and how to know it.
+
+    Attributes:
+        urls: where it is.
+        sha256: in lower-case hex.
+        size_bytes: of the zip.
+        signature: its publisher's, base64 of Ed25519; empty for none.
+    """
 
     urls: tuple[str, ...]
     sha256: str
     size_bytes: int
+    signature: str = ""
 
     def render(self) -> dict[str, Any]:
         """Return the package as a GoalState has it."""
-        return {"urls": list(self.urls), "sha256": self.sha256, "sizeBytes": self.size_bytes}
+        made: dict[str, Any] = {"urls": list(self.urls), "sha256": self.sha256, "sizeBytes": self.size_bytes}
+        return made | ({"signature": self.signature} if self.signature else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,8 @@ class ExtensionImage:
     multi_config: bool = False
     installs_packages: bool = True
     limits: Limits = UNLIMITED
+    #: Why it is not to be chosen, for its signature; empty where it may be.
+    refused: str = ""
 
     @property
     def handler_name(self) -> str:
@@ -74,6 +85,7 @@ def parse_package(obj: Mapping[str, Any], path: str) -> Package:
         urls=tuple(fields.field(obj, path, "urls", list)),
         sha256=fields.field(obj, path, "sha256", str),
         size_bytes=fields.field(obj, path, "sizeBytes", int),
+        signature=fields.optional(obj, path, "signature", str) or "",
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from vmext_operator.api import conditions, virtual_machine, virtual_machine_extension
@@ -25,7 +25,7 @@ from vmext_operator.control.secrets import Vault
 from vmext_operator.control.stages import Stages
 from vmext_operator.control.store import Store
 from vmext_operator.control.writer import Clock, Writer
-from vmext_operator.core import goal_compile, merge_patch, projection, verdict
+from vmext_operator.core import goal_compile, merge_patch, projection, signature, verdict
 from vmext_operator.core.declared import Declared
 from vmext_operator.core.reasons import Reason
 from vmext_operator.errors import NotFoundError
@@ -43,10 +43,12 @@ class Settings:
     Attributes:
         namespace: the operator's own.
         token_s: for how long machines' tokens are asked for.
+        publisher_keys: what catalog entries have to be signed with, where their publisher is among them.
     """
 
     namespace: str
     token_s: int
+    publisher_keys: signature.Keys = field(default_factory=dict)
 
 
 class Reconciler:

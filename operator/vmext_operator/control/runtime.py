@@ -37,7 +37,7 @@ async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random
         ClusterError: the API server refuses what the operator can't do without.
     """
     queue: KeyedQueue[Key] = KeyedQueue(random_source)
-    store = Store(queue.add)
+    store = Store(queue.add, settings.publisher_keys)
     everything_listed = asyncio.Event()
     async with Client(kubeconfig=kubeconfig) as client:
         await resync.wait_until_served(client)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
@@ -15,6 +16,7 @@ from vmext_operator.api.goal_state import GoalState
 from vmext_operator.api.meta import Key, Meta
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
+from vmext_operator.core import signature
 from vmext_operator.errors import ParseError
 
 logger = logging.getLogger(__name__)
@@ -44,13 +46,15 @@ class Store:
 
     Args:
         changed: called with the key of each machine for which a decision may now be another one.
+        publisher_keys: what the catalog's entries have to be signed with, where their publisher is among them.
     """
 
-    def __init__(self, changed: Callable[[Key], None]) -> None:
+    def __init__(self, changed: Callable[[Key], None], publisher_keys: signature.Keys | None = None) -> None:
         self._changed = changed
         self._machines = _Kind(virtual_machine.PLURAL, virtual_machine.parse)
         self._extensions = _Kind(virtual_machine_extension.PLURAL, virtual_machine_extension.parse)
-        self._images = _Kind(extension_image.PLURAL, extension_image.parse)
+        self._publisher_keys = publisher_keys or {}
+        self._images = _Kind(extension_image.PLURAL, self._judged)
         self._goals = _Kind(goal_state.PLURAL, goal_state.parse)
         self._extensions_of: dict[Key, set[Key]] = {}
         self._extensions_with: dict[str, set[Key]] = {}
@@ -86,6 +90,14 @@ class Store:
     def machine_keys(self) -> set[Key]:
         """Return the keys of all machines that are declared, have extensions or have a GoalState."""
         return {*self._machines.objects, *self._extensions_of, *self._goals.objects}
+
+    def _judged(self, obj: Mapping[str, Any]) -> ExtensionImage:
+        """Parse an entry of the catalog, and see once whether it is signed as it has to be. Raises ParseError."""
+        image = extension_image.parse(obj)
+        refused = signature.refusal(image, self._publisher_keys)
+        if refused:
+            logger.warning("catalog entry not chosen name=%s why=%s", image.meta.key.name, refused)
+        return replace(image, refused=refused)
 
     # -- what is told to it
 

@@ -61,6 +61,9 @@ class Choices:
         chosen = version_choice.choose(request, offered, in_force)
         if chosen is not None:
             return chosen
+        refused = version_choice.describe_refusal(request, offered)
+        if refused:
+            return verdict.stalls(Reason.SIGNATURE_INVALID, refused)
         name = f"{extension.publisher}.{extension.type}"
         return verdict.stalls(
             Reason.UNKNOWN_IMAGE, version_choice.describe_lack(name, request, offered), after_s=CATALOG_PATIENCE_S

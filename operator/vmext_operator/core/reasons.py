@@ -20,6 +20,7 @@ class Reason(enum.Enum):
     VIRTUAL_MACHINE_DELETING = "VirtualMachineDeleting"
     UNINSTALLING = "Uninstalling"
     UNKNOWN_IMAGE = "UnknownImage"
+    SIGNATURE_INVALID = "SignatureInvalid"
     INVALID_SETTINGS = "InvalidSettings"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 -- a reason
     SECRET_UNREADABLE = "SecretUnreadable"  # noqa: S105 -- a reason

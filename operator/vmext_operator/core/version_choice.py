@@ -41,7 +41,7 @@ def choose(request: Request, offered: Sequence[ExtensionImage], in_force: Handle
     candidates = {
         image.version: _handler(image.handler_name, image.version.text, image)
         for image in offered
-        if not image.withdrawn and (not image.locations or request.location in image.locations)
+        if not image.refused and _is_offered(image, request)
     }
     if in_force is not None:
         candidates.setdefault(Version(in_force.version), current(in_force, offered))
@@ -52,10 +52,21 @@ def choose(request: Request, offered: Sequence[ExtensionImage], in_force: Handle
     )[1]
 
 
+def _is_offered(image: ExtensionImage, request: Request) -> bool:
+    return not image.withdrawn and (not image.locations or request.location in image.locations)
+
+
+def describe_refusal(request: Request, offered: Sequence[ExtensionImage]) -> str:
+    """Say why what would have been chosen is not, for its signature; empty where it is not for that."""
+    fitting = [image for image in offered if _is_offered(image, request) and request.admits(image.version)]
+    return max(fitting, key=lambda image: image.version).refused if fitting else ""
+
+
 def current(handler: Handler, offered: Sequence[ExtensionImage]) -> Handler:
     """Return the handler as the catalog has it now: a version stays what it is; its zip may move, its limits change."""
     for image in offered:
-        if image.version == Version(handler.version) and image.package.sha256 == handler.package.sha256:
+        is_it = image.version == Version(handler.version) and image.package.sha256 == handler.package.sha256
+        if is_it and not image.refused:
             return _handler(handler.name, handler.version, image)
     return handler
 

@@ -617,6 +617,16 @@ def test_what_policy_forbids_is_not_run_and_not_removed_by_its_own_commands() ->
     assert kinds(planned(goal(entry(state="uninstall")), nothing)) == ["forget 1.0.0"]
 
 
+def test_what_can_not_be_read_is_not_run_and_what_it_runs_with_is_left_alone() -> None:
+    unreadable = {"one": ("ProtectedSettingsInvalid", "no")}
+    before = disk(record(entry(), enabled=True), folders={"1.0.0": ENABLED}, unreadable=unreadable)
+
+    assert planned(goal(entry(number=2)), before) == []
+    assert planned(goal(entry(settings='{"a": 1}')), before) == []
+    assert kinds(planned(goal(entry(number=2)), before._replace(boot="boot-2"))) == ["enable 1.0.0"]
+    assert kinds(planned(goal(entry(state="uninstall")), before))[:2] == ["disable 1.0.0", "uninstall 1.0.0"]
+
+
 # -- failures
 
 

@@ -153,6 +153,10 @@ def test_an_empty_list_of_hosts_allows_no_download() -> None:
         (b'{"version": 1, "handlers": {"deny": [" "]}}', "handlers.deny"),
         (b'{"version": 1, "publishers": {"allow": null}}', "publishers.allow"),
         (b'{"version": 1, "downloads": {"allow": []}}', "downloads.allow"),
+        (b'{"version": 1, "signatures": {"require": "yes"}}', "signatures.require"),
+        (b'{"version": 1, "signatures": {"require": 1}}', "signatures.require"),
+        (b'{"version": 1, "signatures": {"required": true}}', "signatures.required"),
+        (b'{"version": 1, "signatures": true}', "signatures"),
         (b'{"version": 1, "version": 1}', "twice"),
         (b'{"version": 1, "handlers": {"deny": ["A.B"], "deny": []}}', "twice"),
         (b'{"version": 1, "downloads": {"hosts": ["https://example.com/"]}}', "downloads.hosts"),
@@ -273,3 +277,28 @@ def test_a_folder_that_can_not_be_looked_into_is_not_taken_for_no_policy(tmp_pat
     (tmp_path / "etc").write_text("a file where the folder should be")
 
     assert watch.current().invalid != ""
+
+
+def test_keys_are_found_by_their_publisher_and_a_change_of_one_is_seen(tmp_path: Path) -> None:
+    watch = policy.Watch(str(tmp_path))
+    assert watch.current() == policy.Policy()
+    key = tmp_path / policy.KEYS / "VMExt" / "2026.pem"
+    key.parent.mkdir(parents=True)
+    key.write_text("a key")
+
+    found = watch.current()
+
+    assert [(one.publisher, one.file) for one in found.keys] == [("vmext", str(key))]
+    assert watch.current() is found
+    key.unlink()
+    assert watch.current() == policy.Policy()
+
+
+def test_a_key_that_others_may_write_lets_nothing_run(tmp_path: Path) -> None:
+    key = tmp_path / policy.KEYS / "VMExt" / "2026.pem"
+    key.parent.mkdir(parents=True)
+    key.write_text("a key")
+    key.chmod(0o666)
+
+    assert f"{key} is open to its group or others" in policy.load(str(tmp_path)).invalid
+    assert policy.Watch(str(tmp_path)).current().invalid
