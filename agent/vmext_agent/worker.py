@@ -110,6 +110,7 @@ class Worker:
 
     def _work(self) -> None:
         """Do what can be done now, and have it reported."""
+        self._save_goal()
         self._executor.set_policy(self._policy.current())
         self._observer.look()
         self._view.refresh()
@@ -119,11 +120,13 @@ class Worker:
             self._executor.turn()
         if self._goal is not None:
             self._reporter.submit(self._view.document(self._goal))
-        self._save_goal()
         self._housekeeping.turn(self._store.disk, is_idle=self._executor.step is None)
 
     def _save_goal(self) -> None:
-        """Keep the newest goal on disk: after its first command has begun, since nobody waits for it."""
+        """Keep the newest goal on disk, before anything of it is begun.
+
+        An agent that is killed goes on from there: with an older goal it would enable again what it had just disabled.
+        """
         if self._unsaved is None or self._goal is None or not self._store.is_newest(self._goal):
             self._unsaved = None
             return

@@ -72,7 +72,8 @@ def began(machine: Machine, handler: str, first: int) -> list[str]:
 
 def check(machine: Machine, handler: str, first: int) -> None:
     """See that each command was run once, in order, and that nothing is left; AssertionError otherwise."""
-    assert began(machine, handler, first) == COMMANDS
+    found = began(machine, handler, first)
+    assert found == COMMANDS, f"not every command was run once, in its order: {found}"
     check_left(machine, handler)
 
 

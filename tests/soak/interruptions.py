@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,10 @@ class Interruptions:
 
     def _failure(self, seed: int, count: int, error: Exception) -> Failure:
         options = f"--only {self.name} --seed {seed} --count {count} --output build/again.json"
-        return Failure(seed, f"{error!r:.1500}", f'make soak ARGS="{options}"')
+        # An assertion without words is known by its place.
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{error!r:.1500} at {Path(last.filename).name}:{last.lineno}: {last.line}"
+        return Failure(seed, what, f'make soak ARGS="{options}"')
 
 
 @contextlib.contextmanager
