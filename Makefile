@@ -57,6 +57,10 @@ packages: $(VENV)/ready ## Build every package under extensions/ and its catalog
 charts: $(VENV)/ready ## Bring the charts' made files up to date: CRDs, and the catalog entries of extensions/
 	@$(RUN) -m charts
 
+.PHONY: plugin
+plugin: $(VENV)/ready ## Build kubectl vmext as a wheel and as one file, into build/plugin
+	@$(RUN) -m plugin --out build/plugin
+
 .PHONY: control-plane
 control-plane: $(VENV)/ready ## Start a control plane of your own on this machine and print how to reach it
 	@$(RUN) -m control_plane start

@@ -39,7 +39,7 @@ class ControlPlane:
         self.kubeconfig = self.folder / "kubeconfig"
         self.ca_file = self.folder / "keys" / "ca.crt"
         self.audit_log = self.folder / programs.AUDIT_LOG if audit else None
-        self._binaries = binaries
+        self.binaries = binaries
         self._outlive = outlive
         self._large = large
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -62,10 +62,10 @@ class ControlPlane:
         ):
             content = programs.kubeconfig(self.server, self._keys.ca, holder.certificate, holder.key)
             self._write(name, content)
-        self._spawn("etcd", programs.etcd(self._binaries, large=self._large))
+        self._spawn("etcd", programs.etcd(self.binaries, large=self._large))
         self._wait("etcd", EtcdProbe(self.folder / programs.ETCD_SOCKET))
         self.start_api_server()
-        self._spawn("kube-controller-manager", programs.controller_manager(self._binaries, self._keys))
+        self._spawn("kube-controller-manager", programs.controller_manager(self.binaries, self._keys))
         # The account that every namespace gets is the first thing that it makes.
         self._wait("kube-controller-manager", self._probe("/api/v1/namespaces/default/serviceaccounts/default"))
 
@@ -74,7 +74,7 @@ class ControlPlane:
         if "kube-apiserver" in self._processes:
             raise ControlPlaneError(f"the API server at {self.server} runs already; stop it first")
         command = programs.api_server(
-            self._binaries, self._keys, self._port.number, audit=self.audit_log is not None, large=self._large
+            self.binaries, self._keys, self._port.number, audit=self.audit_log is not None, large=self._large
         )
         self._spawn("kube-apiserver", command)
         self._wait("kube-apiserver", self._probe("/readyz"))
@@ -89,7 +89,7 @@ class ControlPlane:
     def kubectl(self, *arguments: str, input: str | None = None) -> str:  # noqa: A002 - as subprocess has it
         """Run kubectl and return what it printed. Raises ControlPlaneError with its error."""
         cached = self.folder / "kubectl"
-        return cluster.run_kubectl(self._binaries.kubectl, self.kubeconfig, cached, *arguments, input=input)
+        return cluster.run_kubectl(self.binaries.kubectl, self.kubeconfig, cached, *arguments, input=input)
 
     def pids(self) -> Mapping[str, int]:
         """Return who its programs are, for those who look at what they cost."""

@@ -5,33 +5,70 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from kubectl_vmext.cluster import Address, Cluster, Object
-from kubectl_vmext.errors import PluginError
+from kubectl_vmext.cluster import MACHINES, Address, Cluster, Object
+from kubectl_vmext.errors import NotFoundError, PluginError, TimedOutError
 from vmext_operator.api.credential import LOOK_AGAIN
 from vmext_operator.core import identity
 
-MACHINES = "virtualmachines"
 #: The operator takes a machine up in a fraction of a second; an API server in trouble takes longer.
 _TAKEN_UP_WITHIN_S = 30.0
-_DAY_S = 86_400
+#: What machines are given unless the operator is told otherwise, and below which a machine that is off for a
+#: weekend and a holiday has to be enrolled anew.
+_LIFETIME_S, SHORT_S = 30 * 86_400, 7 * 86_400
 
 
 def machines(cluster: Cluster, names: list[str], selector: str | None) -> list[str]:
-    """Return the names of the machines that are meant. Raises PluginError where one is not there, or none."""
+    """Return the names of the machines that are meant. Raises NotFoundError where one is not there, or none."""
     if selector is not None:
-        query = f"?labelSelector={selector}"
-        names = [one["metadata"]["name"] for one in cluster.request("GET", cluster.of(MACHINES) + query)["items"]]
+        names = [one["metadata"]["name"] for one in cluster.list(cluster.of(MACHINES), labelSelector=selector)]
         if not names:
-            raise PluginError(f"no VirtualMachine in namespace {cluster.namespace} has the labels {selector}")
+            raise NotFoundError(f"no VirtualMachine in namespace {cluster.namespace} has the labels {selector}")
     for name in names:
         if cluster.get(cluster.of(MACHINES, name)) is None:
-            raise PluginError(f"namespace {cluster.namespace} has no VirtualMachine {name}; declare it first")
+            raise NotFoundError(f"namespace {cluster.namespace} has no VirtualMachine {name}; declare it first")
     return names
 
 
-def enrol(cluster: Cluster, name: str, address: Address, *, seconds: int, again: bool) -> Mapping[str, str]:
+def expired(cluster: Cluster, selector: str | None, now: datetime) -> list[str]:
+    """Return the names of the machines whose token has ended, in order. Raises PluginError."""
+    query = {"labelSelector": selector} if selector is not None else {}
+    found = cluster.list(cluster.of(MACHINES), **query)
+    return sorted(one["metadata"]["name"] for one in found if is_expired(one, now))
+
+
+def is_expired(machine: Object, now: datetime) -> bool:
+    """Tell whether a machine's token has ended: by what its conditions say, or by the time that stands there."""
+    status: Mapping[str, Any] = machine.get("status") or {}
+    if any(one.get("reason") == "CredentialExpired" for one in status.get("conditions") or ()):
+        return True
+    ends = (status.get("credential") or {}).get("expiresAt")
+    return isinstance(ends, str) and datetime.fromisoformat(ends) <= now
+
+
+def granted_s(cluster: Cluster, name: str, bound: Mapping[str, str], now: datetime) -> float | None:
+    """Return for how long the API server grants a token at most, of what operators ask for; None if it won't say.
+
+    It is asked by a dry run. A server that grants one all the same has bound it to what ends with the enrolment.
+    """
+    path = f"{cluster.core('serviceaccounts', identity.account(name))}/token?dryRun=All"
+    try:
+        answer = cluster.request("POST", path, {"spec": {"expirationSeconds": _LIFETIME_S, "boundObjectRef": bound}})
+        ends = datetime.fromisoformat(answer["status"]["expirationTimestamp"])
+    except (PluginError, KeyError, TypeError, ValueError):
+        return None
+    return (ends - now).total_seconds()
+
+
+class Enrolled(NamedTuple):
+    """What a machine has to be given, and the Secret that its token is bound to."""
+
+    bundle: Mapping[str, str]
+    bound: Mapping[str, str]
+
+
+def enrol(cluster: Cluster, name: str, address: Address, *, seconds: int, again: bool) -> Enrolled:
     """Return what a machine has to be given, with a new token; it ends once the machine has taken another.
 
     Args:
@@ -46,19 +83,12 @@ def enrol(cluster: Cluster, name: str, address: Address, *, seconds: int, again:
     """
     if again:
         revoke(cluster, name)
-    machine = cluster.await_(
-        cluster.of(MACHINES, name), lambda found: bool(anchor(found)), timeout_s=_TAKEN_UP_WITHIN_S
-    )
-    if machine is None:
-        raise PluginError(
-            f"the operator has not taken {name} up within {_TAKEN_UP_WITHIN_S:.0f} s; is it running? "
-            f"see kubectl describe xvm {name}"
-        )
+    machine = _await_anchor(cluster, name)
     bound = _bind(cluster, machine, name)
     account = identity.account(name)
     body = {"spec": {"expirationSeconds": seconds, "boundObjectRef": bound}}
     token = cluster.request("POST", f"{cluster.core('serviceaccounts', account)}/token", body)["status"]["token"]
-    return {
+    bundle = {
         "server": address.server,
         "ca": address.ca,
         "namespace": cluster.namespace,
@@ -67,6 +97,7 @@ def enrol(cluster: Cluster, name: str, address: Address, *, seconds: int, again:
         "anchorUID": anchor(machine),
         "token": token,
     }
+    return Enrolled(bundle, bound)
 
 
 def revoke(cluster: Cluster, name: str) -> None:
@@ -80,12 +111,13 @@ def revoke(cluster: Cluster, name: str) -> None:
     cluster.delete(cluster.core("secrets", identity.account(name)))
     annotations = {LOOK_AGAIN: datetime.now(UTC).isoformat(timespec="microseconds")}
     cluster.request("PATCH", path, {"metadata": {"annotations": annotations}})
-    found = cluster.await_(path, lambda one: anchor(one) not in ("", before), timeout_s=_TAKEN_UP_WITHIN_S)
-    if found is None:
-        raise PluginError(
+    try:
+        cluster.await_(path, lambda one: anchor(one) not in ("", before), timeout_s=_TAKEN_UP_WITHIN_S)
+    except TimedOutError:
+        raise TimedOutError(
             f"the tokens of {name} end now, but the operator has not let go of its certificate within "
-            f"{_TAKEN_UP_WITHIN_S:.0f} s; is it running?"
-        )
+            f"{_TAKEN_UP_WITHIN_S:.0f} s; is it running? see kubectl vmext doctor"
+        ) from None
 
 
 def anchor(machine: Object | None) -> str:
@@ -103,6 +135,20 @@ def thumbprint(machine: Object | None) -> str:
 def command(bundle: Mapping[str, str]) -> str:
     """Return what to run on the machine: the token goes by here-document, since arguments are everybody's to read."""
     return f"vmext-agent enroll <<'VMEXT'\n{json.dumps(bundle, indent=1)}\nVMEXT\n"
+
+
+def _await_anchor(cluster: Cluster, name: str) -> Object:
+    path = cluster.of(MACHINES, name)
+    try:
+        found = cluster.await_(path, lambda one: one is None or bool(anchor(one)), timeout_s=_TAKEN_UP_WITHIN_S)
+    except TimedOutError:
+        raise TimedOutError(
+            f"the operator has not taken {name} up within {_TAKEN_UP_WITHIN_S:.0f} s; is it running? "
+            f"see kubectl vmext doctor --vm-name {name}"
+        ) from None
+    if found is None:
+        raise NotFoundError(f"VirtualMachine {name} was deleted meanwhile")
+    return found
 
 
 def _bind(cluster: Cluster, machine: Object, name: str) -> Mapping[str, str]:

@@ -12,6 +12,7 @@ import simulated_guest
 from development.api import ApiError, Object
 from development.house import House, agent_service, extension
 from kubectl_vmext import __main__ as plugin
+from kubectl_vmext import errors
 from support import tokens
 from support.guests import skipping
 from support.waiting import eventually
@@ -110,14 +111,14 @@ def test_a_machine_that_is_revoked_is_shut_out_until_it_is_enrolled_again(
 
 def test_what_can_not_be_done_is_said_in_one_line(home: House, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--kubeconfig", str(home.cluster.kubeconfig), "-n", home.api.namespace]
-    for arguments, words in (
-        (["enroll", *where, "nowhere"], "has no VirtualMachine nowhere; declare it first"),
-        (["enroll", *where], "name machines, or select them by -l"),
-        (["enroll", *where, "-l", "no=such"], "has the labels no=such"),
-        (["enroll", *where, "--minutes", "1", "x"], "--minutes 1 is not between"),
-        (["revoke", "--kubeconfig", "/nowhere", "x"], "no cluster"),
+    for code, arguments, words in (
+        (errors.NOT_FOUND, ["enroll", *where, "nowhere"], "has no VirtualMachine nowhere; declare it first"),
+        (errors.USAGE, ["enroll", *where], "name them, or select them by -l"),
+        (errors.NOT_FOUND, ["enroll", *where, "-l", "no=such"], "has the labels no=such"),
+        (errors.USAGE, ["enroll", *where, "--minutes", "1", "x"], "--minutes 1 is not between"),
+        (errors.NO_CLUSTER, ["revoke", "--kubeconfig", "/nowhere", "x"], "no cluster"),
     ):
-        assert plugin.main(arguments) == 1
+        assert plugin.main(arguments) == code
         complained = capsys.readouterr().err
         assert words in complained, complained
         assert complained.count("\n") == 1

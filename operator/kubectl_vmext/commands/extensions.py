@@ -1,0 +1,131 @@
+"""``kubectl vmext list``, ``show``, ``delete`` and ``wait``: extensions, by the words of ``az vm extension``."""
+
+from __future__ import annotations
+
+import click
+
+from kubectl_vmext import azure_view, chosen, completion, output, waiting, where
+from kubectl_vmext.errors import PluginError, UsageError
+
+COLUMNS = ("name", "vmName", "provisioningState", "publisher", "typePropertiesType", "typeHandlerVersion")
+_TIME = waiting.Duration()
+
+
+@click.command("list")
+@completion.machine_option("--vm-name", help="Those of this machine.")
+@where.options
+@output.options("table")
+@where.pass_where
+def list_(at: where.Where, vm_name: str | None, form: str, query: str | None) -> None:
+    """List extensions: those of a machine, or of all machines of the namespace."""
+    from kubectl_vmext.cluster import EXTENSIONS
+
+    cluster = at.cluster()
+    if vm_name is None:
+        found = list(cluster.list(cluster.of(EXTENSIONS)))
+        shown = [azure_view.extension(one) for one in found]
+    else:
+        machine = chosen.machine(cluster, vm_name)
+        shown = [azure_view.extension(one, machine) for one in chosen.on_machine(cluster, vm_name)]
+    output.show(sorted(shown, key=lambda one: (one["vmName"], one["name"])), form, query, COLUMNS)
+
+
+@click.command("show")
+@chosen.options
+@click.option("--instance-view", is_flag=True, help="With what the machine says of it.")
+@where.options
+@output.options("json")
+@where.pass_where
+def show(
+    at: where.Where,
+    name: str | None,
+    named: str | None,
+    vm_name: str | None,
+    instance_view: bool,
+    form: str,
+    query: str | None,
+) -> None:
+    """Show an extension, as az vm extension show does."""
+    from kubectl_vmext.cluster import MACHINES
+
+    cluster = at.cluster()
+    found = chosen.extension(cluster, chosen.name_of(name, named), vm_name)
+    machine = cluster.get(cluster.of(MACHINES, found["spec"]["vmName"]))
+    output.show(azure_view.extension(found, machine, with_view=instance_view), form, query, COLUMNS)
+
+
+@click.command("delete")
+@chosen.options
+@click.option("--no-wait", is_flag=True, help="Return at once; the machine uninstalls it meanwhile.")
+@click.option("--timeout", type=_TIME, default="35m", show_default=True, help="How long to wait.")
+@click.option("-y", "--yes", is_flag=True, hidden=True, expose_value=False, help="As for az: nobody is asked here.")
+@where.options
+@where.pass_where
+def delete(
+    at: where.Where, name: str | None, named: str | None, vm_name: str | None, no_wait: bool, timeout: float
+) -> None:
+    """Delete an extension: its machine uninstalls it first."""
+    from kubectl_vmext.cluster import EXTENSIONS
+
+    cluster = at.cluster()
+    own = chosen.extension(cluster, chosen.name_of(name, named), vm_name)["metadata"]["name"]
+    cluster.delete(cluster.of(EXTENSIONS, own))
+    if no_wait:
+        print(f"{own} is being deleted")
+        return
+    waiting.until_deleted(cluster, own, timeout)
+    print(f"{own} is deleted")
+
+
+@click.command("wait")
+@chosen.options
+@click.option("--created", is_flag=True, help="Until its machine has it.")
+@click.option("--updated", is_flag=True, help="Until its machine has what is declared now; the same as --created.")
+@click.option("--exists", is_flag=True, help="Until it is declared.")
+@click.option("--deleted", is_flag=True, help="Until it is gone.")
+@click.option("--custom", metavar="JMESPATH", help="Until this is true of what `show --instance-view` prints.")
+@click.option("--timeout", type=_TIME, default="1h", show_default=True, help="How long at most.")
+@click.option("--interval", type=_TIME, hidden=True, expose_value=False, help="As for az: not needed here.")
+@where.options
+@where.pass_where
+def wait(
+    at: where.Where,
+    name: str | None,
+    named: str | None,
+    vm_name: str | None,
+    created: bool,
+    updated: bool,
+    exists: bool,
+    deleted: bool,
+    custom: str | None,
+    timeout: float,
+) -> None:
+    """Wait until an extension is as wanted; exit code 6 where it is not in time, 1 where it failed."""
+    if sum(map(bool, (created, updated, exists, deleted, custom))) != 1:
+        raise UsageError("wait for what? give one of --created, --updated, --exists, --deleted, --custom JMESPATH")
+    if custom is not None:
+        output.searched({}, custom)
+    cluster, own = at.cluster(), chosen.name_of(name, named)
+    if vm_name is not None:
+        try:
+            own = chosen.extension(cluster, own, vm_name)["metadata"]["name"]
+        except PluginError as error:
+            # What is gone already can't be found by its machine.
+            if deleted and error.code == 3:
+                return
+            raise
+    if deleted:
+        waiting.until_deleted(cluster, own, timeout)
+    elif exists:
+        waiting.until(cluster, own, "to be declared", lambda _: True, timeout)
+    elif custom is not None:
+        waiting.until(
+            cluster,
+            own,
+            f"until {custom}",
+            lambda one: bool(output.searched(azure_view.extension(one, with_view=True), custom)),
+            timeout,
+        )
+    else:
+        chosen.extension(cluster, own, None)
+        waiting.until_settled(cluster, own, timeout)
