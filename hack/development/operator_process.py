@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +29,8 @@ class Operator:
         self._kubeconfig = kubeconfig
         self._options = options
         self.log = log
+        #: As a Pod's name: one process at a time has it, so that the next one need not wait for the Lease's end.
+        self.identity = f"house-{secrets.token_hex(4)}"
         self._process: subprocess.Popen[bytes] | None = None
         self._supervisor: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -41,8 +45,7 @@ class Operator:
     @property
     def pid(self) -> int:
         """Return the number of the process that runs now."""
-        assert self._process is not None, "the operator is not running"
-        return self._process.pid
+        return self._running().pid
 
     def start(self) -> None:
         """Start it, and start it again whenever it ends by itself."""
@@ -63,10 +66,21 @@ class Operator:
         self._let_go().kill()
         self._join()
 
+    def suspend(self) -> None:
+        """Stop it where it stands, as a machine would that is suspended."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._running().send_signal(signal.SIGCONT)
+
     def _let_go(self) -> subprocess.Popen[bytes]:
         """Have it not started again; return the process that is the last one."""
         with self._launching:
             self._stopping.set()
+        return self._running()
+
+    def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "the operator is not running"
         return self._process
 
@@ -92,5 +106,6 @@ class Operator:
             "HOME": os.environ.get("HOME", "/"),
             "PYTHONPATH": str(ROOT / "operator"),
         }
-        command = [sys.executable, "-m", "vmext_operator", "--kubeconfig", str(self._kubeconfig), *self._options]
+        command = [sys.executable, "-m", "vmext_operator", "--kubeconfig", str(self._kubeconfig)]
+        command += ["--identity", self.identity, *self._options]
         return process.start(command, environment=environment, log=self.log)

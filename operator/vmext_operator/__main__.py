@@ -7,6 +7,8 @@ import asyncio
 import json
 import os
 import random
+import secrets
+import socket
 import sys
 import time
 from datetime import UTC, datetime
@@ -35,6 +37,13 @@ def main() -> None:
         help="the operator's own namespace, for what it keeps to itself (default: the Pod's, else vmext-system)",
     )
     parser.add_argument(
+        "--identity",
+        metavar="NAME",
+        default=os.environ.get("POD_NAME"),
+        help="by which this process holds the Lease vmext-operator; no two may run by one name at once "
+        "(default: $POD_NAME, else the host's name and a random part)",
+    )
+    parser.add_argument(
         "--token-days",
         default=30.0,
         type=_days,
@@ -57,6 +66,7 @@ def main() -> None:
         asyncio.run(
             runtime.run(
                 arguments.kubeconfig,
+                arguments.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}",
                 clock,
                 random.Random(),  # noqa: S311 - it spreads retries, it guards nothing
                 Settings(
@@ -64,6 +74,8 @@ def main() -> None:
                     int(arguments.token_days * 86_400),
                     _publisher_keys(arguments.publisher_keys),
                 ),
+                # At once, and whatever hangs: not one instruction more than can be helped.
+                lost=lambda: os._exit(1),
             )
         )
     except OperatorError as error:

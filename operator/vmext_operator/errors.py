@@ -57,3 +57,7 @@ class RefusedError(ClusterError):
 
 class CertificateError(OperatorError):
     """Tell why nothing can be encrypted to what a machine proposed as its certificate."""
+
+
+class LeaseLostError(OperatorError):
+    """Tell that this process does not lead, or no longer: it may write nothing."""

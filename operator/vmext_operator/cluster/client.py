@@ -1,8 +1,8 @@
 """The one way to the API server: a handful of verbs over the official client's connection, on plain dicts.
 
 The official package gives what is dull and hard: kubeconfigs, in-cluster tokens that change, TLS. Its models are left
-out, since custom objects have none. All requests go through :meth:`Client.request`, which counts them, bounds how many
-are under way, and turns every failure into one of the operator's own errors.
+out, since custom objects have none. All requests go through :meth:`Client.request`, which bounds how many are under
+way, lets no write out past the Lease's end, and turns every failure into one of the operator's own errors.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from kubernetes.aio import config as kubernetes_config
 
 from vmext_operator.api import GROUP, VERSION
 from vmext_operator.api.meta import Key
+from vmext_operator.cluster.term import Term
 from vmext_operator.errors import ConfigurationError, ConflictError, NotFoundError, RefusedError, TransientClusterError
 
 FIELD_MANAGER = "vmext-operator"
@@ -39,13 +40,17 @@ class Client:
         kubeconfig: a file's path, or None for the place that the environment names, in a Pod its ServiceAccount.
         in_flight: how many requests may be under way at once.
         timeout_s: of each request.
+        term: for how long may be written; None for whoever writes only the Lease itself.
     """
 
-    def __init__(self, *, kubeconfig: str | None, in_flight: int = 64, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, *, kubeconfig: str | None, term: Term | None, in_flight: int = 64, timeout_s: float = 30.0
+    ) -> None:
         self._kubeconfig = kubeconfig
         self._slots = asyncio.Semaphore(in_flight)
         self._in_flight = in_flight
         self._timeout_s = timeout_s
+        self._term = term
         self._api: kubernetes_client.ApiClient | None = None
 
     async def __aenter__(self) -> Client:
@@ -61,6 +66,9 @@ class Client:
             where = self._kubeconfig or "this is no Pod, and neither --kubeconfig nor KUBECONFIG is given"
             raise ConfigurationError(f"no API server: {where}: {error}") from error
         configuration.connection_pool_maxsize = self._in_flight
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_headers_sent.append(self._before_sending)
+        configuration.trace_configs = [tracing]
         self._api = kubernetes_client.ApiClient(configuration)
         return self
 
@@ -140,6 +148,7 @@ class Client:
             TransientClusterError: no answer, or one that may be another next time.
             ConflictError, NotFoundError: 409 (and 412), 404.
             RefusedError: any other refusal.
+            LeaseLostError: it is a write, and this process may not write.
         """
         assert self._api is not None, "the client is used inside 'async with' only"
         configuration = self._api.configuration
@@ -147,21 +156,33 @@ class Client:
         token = await configuration.get_api_key_with_prefix("BearerToken")
         if token:
             headers["Authorization"] = token
-        url = configuration.host + target + (f"?{urlencode(query)}" if query else "")
         what = f"{method} {target}"
         try:
             async with self._slots:
+                timeout_s, asked = self._timeout_s, dict(query or {})
+                if self._term is not None and method != "GET":
+                    timeout_s = min(timeout_s, self._term.check(what))
+                    # The server gives it up by then too, wherever it waits there.
+                    asked["timeout"] = f"{timeout_s * 1000:.0f}ms"
+                url = configuration.host + target + (f"?{urlencode(asked)}" if asked else "")
                 response = await self._api.rest_client.request(
                     method,
                     url,
                     headers=headers,
                     body=body,
-                    _request_timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+                    _request_timeout=aiohttp.ClientTimeout(total=timeout_s),
                 )
                 content = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TransientClusterError(what, 0, str(error) or type(error).__name__) from error
         return _answer(what, response.status, content)
+
+    async def _before_sending(
+        self, _session: aiohttp.ClientSession, _context: object, sent: aiohttp.TraceRequestHeadersSentParams
+    ) -> None:
+        """Look at the clock once more, with a connection at hand: nothing waits between here and the socket."""
+        if self._term is not None and sent.method != "GET":
+            self._term.check(f"{sent.method} {sent.url.path}")
 
 
 def path(plural: str, key: Key | None) -> str:

@@ -1,14 +1,18 @@
-"""The operator's life: feed, barrier, workers, resync."""
+"""The operator's life: election, feed, barrier, workers, resync."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
 from vmext_operator.control import feed, resync
+from vmext_operator.control.leadership import Leadership
 from vmext_operator.control.queue import KeyedQueue
 from vmext_operator.control.reconcile import Reconciler, Settings
 from vmext_operator.control.store import Store
@@ -20,45 +24,78 @@ logger = logging.getLogger(__name__)
 WORKERS = 16
 
 
-async def run(kubeconfig: str | None, clock: Clock, random_source: random.Random, settings: Settings) -> None:
-    """Run until a signal ends it.
+async def run(
+    kubeconfig: str | None,
+    identity: str,
+    clock: Clock,
+    random_source: random.Random,
+    settings: Settings,
+    lost: Callable[[], object],
+) -> None:
+    """Stand by until this process leads, then lead until a signal ends it.
 
-    It goes on through an API server that is away. What it can't go on through ends it, for its supervisor to start it
-    again: starting is cheap, since all state is in the API server.
+    It waits for an API server that is away. What it can't go on through ends it, for its supervisor to start it again:
+    starting is cheap, since all state is in the API server.
 
     Args:
         kubeconfig: a file's path, None for a Pod's own ServiceAccount.
+        identity: by which this process holds the Lease; no other process has it at the same time.
         clock: wall and monotonic time.
         random_source: spreads retries and lists.
         settings: what people can set.
+        lost: ends the process at once: it leads no more.
 
     Raises:
         ConfigurationError: it is not known how to reach an API server.
         ClusterError: the API server refuses what the operator can't do without.
     """
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Until kopf takes them over; then its end is the end.
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    leadership = Leadership(kubeconfig, settings.namespace, identity, clock, random_source, lost)
+    try:
+        await _first_of(
+            stopped.wait(), leadership.beat(), _lead(kubeconfig, leadership, clock, random_source, settings)
+        )
+    finally:
+        # Whatever it had under way has ended.
+        await leadership.release()
+
+
+async def _lead(
+    kubeconfig: str | None, leadership: Leadership, clock: Clock, random_source: random.Random, settings: Settings
+) -> None:
+    await leadership.acquire()
     queue: KeyedQueue[Key] = KeyedQueue(random_source)
     store = Store(queue.add, settings.publisher_keys)
     everything_listed = asyncio.Event()
-    async with Client(kubeconfig=kubeconfig) as client:
+    async with Client(kubeconfig=kubeconfig, term=leadership.term) as client:
         await resync.wait_until_served(client)
         reconciler = Reconciler(client, store, clock, settings)
-        tasks = [
-            asyncio.create_task(_worker(reconciler, queue, everything_listed), name=f"worker-{number}")
-            for number in range(WORKERS)
-        ]
-        tasks.append(asyncio.create_task(_list(client, store, queue, everything_listed, random_source), name="list"))
-        # Last: when kopf ends it waits for the tasks that have come since it began, as if they were its own.
         handlers = feed.registry(store, await client.kopf_login())
-        tasks.append(asyncio.create_task(feed.run(handlers), name="feed"))
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await _first_of(
+                *(_worker(reconciler, queue, everything_listed) for _ in range(WORKERS)),
+                _list(client, store, queue, everything_listed, random_source),
+                # Last: when kopf ends it waits for the tasks that have come since it began, as if they were its own.
+                feed.run(handlers),
+            )
         finally:
             queue.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _first_of(*parts: Coroutine[Any, Any, object]) -> None:
+    """Run until one of them has ended, end the others, and raise what it raised."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _list(
