@@ -22,7 +22,7 @@ class Operator:
     Args:
         kubeconfig: where the API server is.
         log: the file that takes its log.
-        options: more of its command line.
+        options: further ones of its command line; its probes are served only where these say so.
     """
 
     def __init__(self, kubeconfig: Path, log: Path, *options: str) -> None:
@@ -107,5 +107,5 @@ class Operator:
             "PYTHONPATH": str(ROOT / "operator"),
         }
         command = [sys.executable, "-m", "vmext_operator", "--kubeconfig", str(self._kubeconfig)]
-        command += ["--identity", self.identity, *self._options]
+        command += ["--identity", self.identity, "--probe-address=off", *self._options]
         return process.start(command, environment=environment, log=self.log)

@@ -57,6 +57,19 @@ def main() -> None:
         help="JSON: for each publisher a list of public keys (Ed25519, PEM or base64); what is in the catalog of "
         "those publishers has to be signed by one of them. Read once, at the start",
     )
+    parser.add_argument(
+        "--probe-address",
+        default=":8080",
+        metavar="HOST:PORT",
+        help="where /livez, /readyz and /metrics are served (default: :8080, on every address); off for nowhere",
+    )
+    parser.add_argument(
+        "--resync-seconds",
+        default=300.0,
+        type=_interval,
+        metavar="SECONDS",
+        help="how often everything is listed in full, for what no watch told (default: 300)",
+    )
     parser.add_argument("--version", action="version", version=f"vmext-operator {__version__}")
     arguments = parser.parse_args()
 
@@ -65,8 +78,12 @@ def main() -> None:
     try:
         asyncio.run(
             runtime.run(
-                arguments.kubeconfig,
-                arguments.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}",
+                runtime.Options(
+                    kubeconfig=arguments.kubeconfig,
+                    identity=arguments.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}",
+                    probe_address="" if arguments.probe_address == "off" else arguments.probe_address,
+                    resync_s=arguments.resync_seconds,
+                ),
                 clock,
                 random.Random(),  # noqa: S311 - it spreads retries, it guards nothing
                 Settings(
@@ -109,6 +126,13 @@ def _days(text: str) -> float:
     if not 600 / 86_400 <= days <= 3650:
         raise argparse.ArgumentTypeError(f"{text} is not between 10 minutes (0.007) and 10 years (3650)")
     return days
+
+
+def _interval(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 86400 seconds")
+    return seconds
 
 
 if __name__ == "__main__":

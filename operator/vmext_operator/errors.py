@@ -61,3 +61,7 @@ class CertificateError(OperatorError):
 
 class LeaseLostError(OperatorError):
     """Tell that this process does not lead, or no longer: it may write nothing."""
+
+
+class WatchHangsError(OperatorError):
+    """Tell that a watch tells nothing though there is something to tell: only another process gets another one."""

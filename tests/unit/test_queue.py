@@ -93,3 +93,40 @@ def test_the_queue_is_idle_when_nothing_waits_and_nothing_is_worked_on() -> None
         await idle
 
     play(scenario)
+
+
+def test_a_key_has_something_to_do_since_it_was_first_added_whatever_failed_meanwhile() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        queue.add("a")
+        assert queue.age_s("b") == 0
+        for _ in range(3):
+            queue.failed(await queue.get())
+        await queue.get()
+        assert queue.age_s("a") >= 0.05
+        assert queue.age_s("a") <= loop.time() - begun
+        queue.add("a")
+        queue.done("a")
+        again = queue.age_s("a")
+        assert again < loop.time() - begun
+        queue.done(await queue.get())
+        assert queue.age_s("a") == 0
+
+    play(scenario)
+
+
+def test_the_oldest_key_waits_or_is_worked_on() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        assert (queue.oldest_s, queue.working) == (0, 0)
+        queue.add("a")
+        await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=0.05)
+        assert queue.oldest_s >= 0.05
+        key = await queue.get()
+        # Its time with the worker counts by itself, and what comes back later counts not at all.
+        assert queue.oldest_s < 0.05
+        assert queue.working == 1
+        queue.failed(key)
+        assert (queue.oldest_s, queue.working) == (0, 0)
+
+    play(scenario)

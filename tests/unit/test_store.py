@@ -6,7 +6,7 @@ import pytest
 
 from support import objects
 from vmext_operator.api.meta import Key
-from vmext_operator.control.store import Store
+from vmext_operator.control.store import Differences, Store
 
 WEB_1 = Key("default", "web-1")
 GOAL: dict[str, Any] = {"vmUID": "u", "modelHash": "h", "lastSequenceNumber": 0, "extensions": []}
@@ -91,7 +91,7 @@ def test_a_full_list_brings_the_deletions_that_no_watch_told(store: Store, chang
     list_version = objects.meta("any")["resourceVersion"]
     store.observe("virtualmachineextensions", objects.extension("younger-than-the-list"))
     changes.clear()
-    assert store.replace("virtualmachineextensions", [stays], list_version) == 1
+    assert store.replace("virtualmachineextensions", [stays], list_version) == Differences(0, 1)
     assert [one.meta.key.name for one in store.extensions_of(WEB_1)] == ["stays", "younger-than-the-list"]
     assert changes.taken() == [WEB_1]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -41,16 +42,24 @@ class Client:
         in_flight: how many requests may be under way at once.
         timeout_s: of each request.
         term: for how long may be written; None for whoever writes only the Lease itself.
+        told: called after each request with its method, its path, the status (0 for no answer) and the seconds it took.
     """
 
     def __init__(
-        self, *, kubeconfig: str | None, term: Term | None, in_flight: int = 64, timeout_s: float = 30.0
+        self,
+        *,
+        kubeconfig: str | None,
+        term: Term | None,
+        in_flight: int = 64,
+        timeout_s: float = 30.0,
+        told: Callable[[str, str, int, float], None] = lambda *_: None,
     ) -> None:
         self._kubeconfig = kubeconfig
         self._slots = asyncio.Semaphore(in_flight)
         self._in_flight = in_flight
         self._timeout_s = timeout_s
         self._term = term
+        self._told = told
         self._api: kubernetes_client.ApiClient | None = None
 
     async def __aenter__(self) -> Client:
@@ -157,6 +166,7 @@ class Client:
         if token:
             headers["Authorization"] = token
         what = f"{method} {target}"
+        begun, status = time.monotonic(), 0
         try:
             async with self._slots:
                 timeout_s, asked = self._timeout_s, dict(query or {})
@@ -173,9 +183,12 @@ class Client:
                     _request_timeout=aiohttp.ClientTimeout(total=timeout_s),
                 )
                 content = await response.read()
+                status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TransientClusterError(what, 0, str(error) or type(error).__name__) from error
-        return _answer(what, response.status, content)
+        finally:
+            self._told(method, target, status, time.monotonic() - begun)
+        return _answer(what, status, content)
 
     async def _before_sending(
         self, _session: aiohttp.ClientSession, _context: object, sent: aiohttp.TraceRequestHeadersSentParams

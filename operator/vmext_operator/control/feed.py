@@ -1,20 +1,19 @@
 """kopf as the feed of the store: every event of our kinds goes in, and nothing is decided here.
 
 kopf drops what an event handler raises and never calls it again: hence no I/O and no decision in it. The feed is a
-seam; whoever replaces it calls ``store.observe`` for each event and ends when its watch is beyond mending.
+seam; whoever replaces it hands each event on and ends when its watch is beyond mending.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kopf
 
 from vmext_operator.api import GROUP, VERSION
 from vmext_operator.control.resync import PLURALS
-from vmext_operator.control.store import Store
 
 #: kopf can get stuck while it ends (tried: a watch that has failed for good while others are being made again). The
 #: process is killed then: whoever supervises it starts it again.
@@ -42,8 +41,12 @@ class _Patience:
         yield from itertools.repeat(2.0)
 
 
-def registry(store: Store, connection: kopf.ConnectionInfo) -> kopf.OperatorRegistry:
-    """Return the kopf registry whose handlers feed that store."""
+#: Takes in an event of a kind.
+Take = Callable[[str, kopf.RawEvent], None]
+
+
+def registry(take: Take, connection: kopf.ConnectionInfo) -> kopf.OperatorRegistry:
+    """Return the kopf registry whose handlers hand each event on."""
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
@@ -63,14 +66,14 @@ def registry(store: Store, connection: kopf.ConnectionInfo) -> kopf.OperatorRegi
         settings.process.ultimate_exiting_timeout = LAST_RESORT_S
 
     for plural in PLURALS:
-        _subscribe(handlers, store, plural)
+        _subscribe(handlers, take, plural)
     return handlers
 
 
-def _subscribe(handlers: kopf.OperatorRegistry, store: Store, plural: str) -> None:
+def _subscribe(handlers: kopf.OperatorRegistry, take: Take, plural: str) -> None:
     @kopf.on.event(GROUP, VERSION, plural, id=plural, registry=handlers)
     async def observe(event: kopf.RawEvent, **_: Any) -> None:
-        store.observe(plural, event["object"], deleted=event["type"] == "DELETED")
+        take(plural, event)
 
 
 async def run(handlers: kopf.OperatorRegistry) -> None:

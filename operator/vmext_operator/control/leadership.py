@@ -69,6 +69,11 @@ class Leadership:
         looked = self._elector.looked if self._elector is not None else None
         return None if looked is None else boot_clock() - looked
 
+    @property
+    def leads(self) -> bool:
+        """Tell whether this process has come to lead."""
+        return self._held.done()
+
     async def acquire(self) -> None:
         """Return as soon as this process leads. Raises ConfigurationError."""
         self._thread.start()

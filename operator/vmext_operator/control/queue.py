@@ -22,10 +22,13 @@ class KeyedQueue(Generic[K]):
 
     def __init__(self, random_source: random.Random) -> None:
         self._random = random_source
-        self._ready: OrderedDict[K, None] = OrderedDict()
-        self._working: set[K] = set()
+        #: Those that wait and those that are worked on: since when, by the event loop's time.
+        self._ready: OrderedDict[K, float] = OrderedDict()
+        self._working: dict[K, float] = {}
+        #: Since when there is something to do for a key, failures included.
+        self._since: dict[K, float] = {}
         #: Keys that were added while they were worked on: they are due again when that is done.
-        self._again: set[K] = set()
+        self._again: dict[K, float] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._wake = asyncio.Event()
@@ -36,11 +39,32 @@ class KeyedQueue(Generic[K]):
 
     def add(self, key: K) -> None:
         """Put a key in, to be worked on as soon as a worker is free."""
+        now = asyncio.get_running_loop().time()
+        self._since.setdefault(key, now)
         if key in self._working:
-            self._again.add(key)
+            self._again.setdefault(key, now)
         elif key not in self._ready:
-            self._ready[key] = None
+            self._ready[key] = now
             self._wake.set()
+
+    @property
+    def working(self) -> int:
+        """Return how many keys are worked on."""
+        return len(self._working)
+
+    @property
+    def oldest_s(self) -> float:
+        """Return for how long a key has waited for a worker, or has been with one, at most; 0 where there is none.
+
+        What failed before does not count: one object that can't be written makes nobody sick.
+        """
+        now = asyncio.get_running_loop().time()
+        return max((now - since for since in (*self._ready.values(), *self._working.values())), default=0.0)
+
+    def age_s(self, key: K) -> float:
+        """Return for how long there is something to do for a key, 0 where there is nothing."""
+        now = asyncio.get_running_loop().time()
+        return now - self._since.get(key, now)
 
     def add_after(self, key: K, delay_s: float) -> None:
         """Put a key in after a time; of several such times the soonest counts."""
@@ -59,12 +83,13 @@ class KeyedQueue(Generic[K]):
             self._wake.clear()
             await self._wake.wait()
         key, _ = self._ready.popitem(last=False)
-        self._working.add(key)
+        self._working[key] = asyncio.get_running_loop().time()
         return key
 
     def done(self, key: K) -> None:
         """End the work on a key that went well."""
         self._failures.pop(key, None)
+        self._since.pop(key, None)
         self._end(key)
 
     def failed(self, key: K) -> float:
@@ -72,7 +97,7 @@ class KeyedQueue(Generic[K]):
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay: float = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures, 16)) * self._random.uniform(0.5, 1.0)
-        self._again.discard(key)
+        self._again.pop(key, None)
         self._end(key)
         self.add_after(key, delay)
         return delay
@@ -90,9 +115,10 @@ class KeyedQueue(Generic[K]):
         self._timers.clear()
 
     def _end(self, key: K) -> None:
-        self._working.discard(key)
-        if key in self._again:
-            self._again.discard(key)
+        del self._working[key]
+        again = self._again.pop(key, None)
+        if again is not None:
+            self._since[key] = again
             self.add(key)
         if not self._ready and not self._working:
             self._idle.set()

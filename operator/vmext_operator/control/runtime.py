@@ -1,4 +1,4 @@
-"""The operator's life: election, feed, barrier, workers, resync."""
+"""The operator's life: probes, election, feed, barrier, workers, resync."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ import logging
 import random
 import signal
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
+
+import kopf
 
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
-from vmext_operator.control import feed, resync
+from vmext_operator.control import feed, logs, metrics, probes, resync
 from vmext_operator.control.leadership import Leadership
+from vmext_operator.control.metrics import Metrics
 from vmext_operator.control.queue import KeyedQueue
 from vmext_operator.control.reconcile import Reconciler, Settings
+from vmext_operator.control.resync import Resync
 from vmext_operator.control.store import Store
+from vmext_operator.control.watches import Watches
 from vmext_operator.control.writer import Clock
+from vmext_operator.core import vitals
+from vmext_operator.core.vitals import Vitals
 from vmext_operator.errors import ConflictError, OperatorError
 
 logger = logging.getLogger(__name__)
@@ -24,13 +32,25 @@ logger = logging.getLogger(__name__)
 WORKERS = 16
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a process takes part.
+
+    Attributes:
+        kubeconfig: a file's path, None for a Pod's own ServiceAccount.
+        identity: by which this process holds the Lease; no other process has it at the same time.
+        probe_address: ``host:port`` for probes and metrics, empty for none.
+        resync_s: between two lists of everything.
+    """
+
+    kubeconfig: str | None
+    identity: str
+    probe_address: str
+    resync_s: float
+
+
 async def run(
-    kubeconfig: str | None,
-    identity: str,
-    clock: Clock,
-    random_source: random.Random,
-    settings: Settings,
-    lost: Callable[[], object],
+    options: Options, clock: Clock, random_source: random.Random, settings: Settings, lost: Callable[[], object]
 ) -> None:
     """Stand by until this process leads, then lead until a signal ends it.
 
@@ -38,51 +58,149 @@ async def run(
     starting is cheap, since all state is in the API server.
 
     Args:
-        kubeconfig: a file's path, None for a Pod's own ServiceAccount.
-        identity: by which this process holds the Lease; no other process has it at the same time.
+        options: how this process takes part.
         clock: wall and monotonic time.
         random_source: spreads retries and lists.
-        settings: what people can set.
+        settings: what people can set of its decisions.
         lost: ends the process at once: it leads no more.
 
     Raises:
-        ConfigurationError: it is not known how to reach an API server.
+        ConfigurationError: it is not known how to reach an API server, or probes can't be served.
         ClusterError: the API server refuses what the operator can't do without.
+        WatchHangsError: a watch tells nothing though there is something to tell.
     """
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Until kopf takes them over; then its end is the end.
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    leadership = Leadership(kubeconfig, settings.namespace, identity, clock, random_source, lost)
+    leadership = Leadership(options.kubeconfig, settings.namespace, options.identity, clock, random_source, lost)
+    operator = _Operator(options, leadership, clock, random_source, settings)
     try:
-        await _first_of(
-            stopped.wait(), leadership.beat(), _lead(kubeconfig, leadership, clock, random_source, settings)
-        )
+        await _first_of(stopped.wait(), leadership.beat(), operator.serve_probes(), operator.lead())
     finally:
         # Whatever it had under way has ended.
         await leadership.release()
 
 
-async def _lead(
-    kubeconfig: str | None, leadership: Leadership, clock: Clock, random_source: random.Random, settings: Settings
-) -> None:
-    await leadership.acquire()
-    queue: KeyedQueue[Key] = KeyedQueue(random_source)
-    store = Store(queue.add, settings.publisher_keys)
-    everything_listed = asyncio.Event()
-    async with Client(kubeconfig=kubeconfig, term=leadership.term) as client:
-        await resync.wait_until_served(client)
-        reconciler = Reconciler(client, store, clock, settings)
-        handlers = feed.registry(store, await client.kopf_login())
-        try:
-            await _first_of(
-                *(_worker(reconciler, queue, everything_listed) for _ in range(WORKERS)),
-                _list(client, store, queue, everything_listed, random_source),
-                # Last: when kopf ends it waits for the tasks that have come since it began, as if they were its own.
-                feed.run(handlers),
+class _Operator:
+    """One process' parts."""
+
+    def __init__(
+        self,
+        options: Options,
+        leadership: Leadership,
+        clock: Clock,
+        random_source: random.Random,
+        settings: Settings,
+    ) -> None:
+        self._options = options
+        self._leadership = leadership
+        self._clock = clock
+        self._random = random_source
+        self._settings = settings
+        self._queue: KeyedQueue[Key] = KeyedQueue(random_source)
+        self._store = Store(self._queue.add, settings.publisher_keys)
+        self._watches = Watches(clock.monotonic)
+        self._metrics = Metrics()
+        self._metrics.show(lambda: leadership.leads, self._queue, self._store)
+        self._everything_listed = asyncio.Event()
+        self._resync: Resync | None = None
+
+    async def serve_probes(self) -> None:
+        """Answer probes for ever."""
+        if not self._options.probe_address:
+            await asyncio.Event().wait()
+        await probes.Probes(
+            {
+                "/livez": lambda: probes.verdict(vitals.sick(self._vitals())),
+                "/readyz": lambda: probes.verdict(vitals.unready(self._vitals())),
+                "/metrics": lambda: (200, metrics.CONTENT_TYPE, self._metrics.text()),
+            }
+        ).serve(self._options.probe_address)
+
+    async def lead(self) -> None:
+        """Stand by, then lead until something ends that."""
+        await self._leadership.acquire()
+        client = Client(kubeconfig=self._options.kubeconfig, term=self._leadership.term, told=self._metrics.requested)
+        async with client:
+            self._resync = Resync(
+                client,
+                self._store,
+                self._watches,
+                self._metrics,
+                self._clock.monotonic,
+                self._options.resync_s,
+                self._random,
             )
-        finally:
-            queue.close()
+            await resync.wait_until_served(client)
+            reconciler = Reconciler(client, self._store, self._clock, self._settings)
+            handlers = feed.registry(self._take_in, await client.kopf_login())
+            try:
+                await _first_of(
+                    *(self._work(reconciler) for _ in range(WORKERS)),
+                    self._list(self._resync),
+                    self._tell_when_idle(),
+                    # Last: when kopf ends it waits for all tasks that came after it, as if they were its own.
+                    feed.run(handlers),
+                )
+            finally:
+                self._queue.close()
+
+    def _take_in(self, plural: str, event: kopf.RawEvent) -> None:
+        self._watches.told(plural)
+        self._metrics.told(plural, event["type"] or "listed")
+        self._store.observe(plural, event["object"], deleted=event["type"] == "DELETED")
+
+    def _vitals(self) -> Vitals:
+        last_good = self._resync.last_good if self._resync is not None else self._clock.monotonic()
+        return Vitals(
+            leads=self._leadership.leads,
+            listed=self._everything_listed.is_set(),
+            list_age_s=self._clock.monotonic() - last_good,
+            list_every_s=self._options.resync_s,
+            oldest_s=self._queue.oldest_s,
+            lease_looked_s=self._leadership.looked_s,
+        )
+
+    async def _list(self, lists: Resync) -> None:
+        await lists.list_patiently()
+        machines = self._store.machine_keys()
+        logger.info("everything listed machines=%d", len(machines))
+        for key in machines:
+            self._queue.add(key)
+        self._everything_listed.set()
+        await lists.keep_listing(self._queue.add)
+
+    async def _tell_when_idle(self) -> None:
+        await self._everything_listed.wait()
+        await self._queue.idle()
+        logger.info("every machine looked at machines=%d", len(self._store.machine_keys()))
+        await asyncio.Event().wait()
+
+    async def _work(self, reconciler: Reconciler) -> None:
+        # The barrier: nothing is decided before every kind is known in full.
+        await self._everything_listed.wait()
+        while True:
+            key = await self._queue.get()
+            logs.about.set(str(key))
+            begun, outcome = self._clock.monotonic(), "failed"
+            try:
+                again = await reconciler.reconcile(key)
+            except ConflictError as error:
+                delay, outcome = self._queue.failed(key), "conflict"
+                logger.debug("object changed meanwhile vm=%s retry_in=%.2fs error=%s", key, delay, error)
+            except OperatorError as error:
+                delay = self._queue.failed(key)
+                logger.warning("reconcile failed vm=%s retry_in=%.2fs error=%s", key, delay, error)
+            except Exception:
+                delay = self._queue.failed(key)
+                logger.exception("reconcile failed unexpectedly vm=%s retry_in=%.2fs", key, delay)
+            else:
+                self._queue.done(key)
+                outcome = "ok"
+                if again is not None:
+                    self._queue.add_after(key, again)
+            self._metrics.reconciled(outcome, self._clock.monotonic() - begun)
 
 
 async def _first_of(*parts: Coroutine[Any, Any, object]) -> None:
@@ -96,43 +214,3 @@ async def _first_of(*parts: Coroutine[Any, Any, object]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _list(
-    client: Client,
-    store: Store,
-    queue: KeyedQueue[Key],
-    everything_listed: asyncio.Event,
-    random_source: random.Random,
-) -> None:
-    await resync.list_patiently(client, store)
-    machines = store.machine_keys()
-    logger.info("everything listed machines=%d", len(machines))
-    for key in machines:
-        queue.add(key)
-    everything_listed.set()
-    await queue.idle()
-    logger.info("every machine looked at machines=%d", len(machines))
-    await resync.keep_listing(client, store, queue.add, random_source)
-
-
-async def _worker(reconciler: Reconciler, queue: KeyedQueue[Key], everything_listed: asyncio.Event) -> None:
-    # The barrier: nothing is decided before every kind is known in full.
-    await everything_listed.wait()
-    while True:
-        key = await queue.get()
-        try:
-            again = await reconciler.reconcile(key)
-        except ConflictError as error:
-            delay = queue.failed(key)
-            logger.debug("object changed meanwhile vm=%s retry_in=%.2fs error=%s", key, delay, error)
-        except OperatorError as error:
-            delay = queue.failed(key)
-            logger.warning("reconcile failed vm=%s retry_in=%.2fs error=%s", key, delay, error)
-        except Exception:
-            delay = queue.failed(key)
-            logger.exception("reconcile failed unexpectedly vm=%s retry_in=%.2fs", key, delay)
-        else:
-            queue.done(key)
-            if again is not None:
-                queue.add_after(key, again)

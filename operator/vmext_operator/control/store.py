@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
 from vmext_operator.api.extension_image import ExtensionImage
@@ -28,6 +28,13 @@ class _Object(Protocol):
 
 
 T = TypeVar("T", bound=_Object)
+
+
+class Differences(NamedTuple):
+    """How many objects a list had newer than they were known, and how many of those that were known it had not."""
+
+    news: int
+    deletions: int
 
 
 class _Kind(Generic[T]):
@@ -87,6 +94,14 @@ class Store:
             for handler in set(handlers)
         }
 
+    def machines(self) -> Iterable[VirtualMachine]:
+        """Return all machines that are declared."""
+        return self._machines.objects.values()
+
+    def extensions(self) -> Iterable[VirtualMachineExtension]:
+        """Return all extensions."""
+        return self._extensions.objects.values()
+
     def machine_keys(self) -> set[Key]:
         """Return the keys of all machines that are declared, have extensions or have a GoalState."""
         return {*self._machines.objects, *self._extensions_of, *self._goals.objects}
@@ -107,8 +122,9 @@ class Store:
         try:
             value = kind.parse(obj)
         except ParseError as error:
-            name = (obj.get("metadata") or {}).get("name")
-            logger.error("object not understood plural=%s name=%s error=%s", plural, name, error)
+            metadata = obj.get("metadata") or {}
+            key = Key(str(metadata.get("namespace") or ""), str(metadata.get("name")))
+            logger.error("object not understood plural=%s object=%s error=%s", plural, key, error)
             return
         key, version = value.meta.key, int(value.meta.resource_version)
         known = kind.objects.get(key)
@@ -125,11 +141,13 @@ class Store:
             kind.deleted.pop(key, None)
             self._put(kind, key, value)
 
-    def replace(self, plural: str, objects: Sequence[Mapping[str, Any]], list_version: str) -> int:
-        """Take in the full list of a kind, as of its resourceVersion; return how many deletions it brought."""
+    def replace(self, plural: str, objects: Sequence[Mapping[str, Any]], list_version: str) -> Differences:
+        """Take in the full list of a kind, as of its resourceVersion; return what it brought."""
         kind = self._kind(plural)
+        before = dict(kind.objects)
         for obj in objects:
             self.observe(plural, obj)
+        news = sum(before.get(key) is not value for key, value in kind.objects.items())
         listed = {
             Key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"]): obj["metadata"]["uid"]
             for obj in objects
@@ -142,7 +160,7 @@ class Store:
         for key in lost:
             self._put(kind, key, None)
         kind.deleted = {key: version for key, version in kind.deleted.items() if version > int(list_version)}
-        return len(lost)
+        return Differences(news, len(lost))
 
     def _kind(self, plural: str) -> _Kind[Any]:
         for kind in (self._machines, self._extensions, self._images, self._goals):
