@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,6 +86,16 @@ class ControlPlane:
         if "kube-apiserver" not in self._processes:
             raise ControlPlaneError(f"the API server at {self.server} is stopped already; start it first")
         process.stop(self._processes.pop("kube-apiserver"), patience_s=0.5)
+
+    @contextlib.contextmanager
+    def suspended(self, name: str) -> Iterator[None]:
+        """Stop one of its programs where it stands, until the block ends."""
+        running = self._processes[name]
+        running.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            running.send_signal(signal.SIGCONT)
 
     def kubectl(self, *arguments: str, input: str | None = None) -> str:  # noqa: A002 - as subprocess has it
         """Run kubectl and return what it printed. Raises ControlPlaneError with its error."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from soak import fuzz, interruptions
+from soak.operator_faults import OperatorFaults
 from soak.plans import Plans
+from soak.reconnects import Reconnects
 from soak.suite import Suite
 
 
@@ -13,4 +15,6 @@ def every() -> list[Suite]:
         Plans(),
         *fuzz.suites(),
         *interruptions.suites(),
+        OperatorFaults(),
+        Reconnects(),
     ]
