@@ -1,4 +1,4 @@
-"""The API server: three calls about one GoalState (read, watch, patch its status), over one choke point."""
+"""The API server: one GoalState (read, watch, patch its status) and one Lease (renew), over one choke point."""
 
 from __future__ import annotations
 
@@ -113,6 +113,9 @@ class Cluster:
         self._connection: http.client.HTTPSConnection | None = None
         self._token = ""
         self._token_mark: tuple[int, int, int] | None = None
+        self._lease_path = f"/apis/coordination.k8s.io/v1/namespaces/{config.namespace}/leases/vmext-vm-{config.name}"
+        #: As it was when it was renewed last: who renews must say what it was.
+        self._lease: Document | None = None
         self._path = f"/apis/vmext.dev/v1alpha1/namespaces/{config.namespace}/goalstates"
         try:
             self._tls.load_verify_locations(config.ca_file)
@@ -164,6 +167,23 @@ class Cluster:
         answer = self._call("PATCH", target, json.dumps({"status": patch}).encode(), headers)
         metadata = answer.get("metadata")
         return str(metadata.get("resourceVersion", "")) if isinstance(metadata, dict) else ""
+
+    def renew_lease(self, every_s: int, now: str) -> None:
+        """Say by the machine's Lease that its agent is there. Raises ClusterError."""
+        lease, self._lease = self._lease, None
+        spec = {"holderIdentity": self._config.name, "leaseDurationSeconds": 3 * every_s, "renewTime": now}
+        if lease is not None:
+            try:
+                self._lease = self._call("PUT", self._lease_path, json.dumps({**lease, "spec": spec}).encode())
+            except RefusedError:
+                # Somebody else has written it meanwhile; it is read, and renewed all the same.
+                pass
+        if self._lease is None:
+            lease = self._call("GET", self._lease_path)
+            self._lease = self._call("PUT", self._lease_path, json.dumps({**lease, "spec": spec}).encode())
+        metadata = self._lease.get("metadata")
+        if isinstance(metadata, dict):
+            metadata.pop("managedFields", None)
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""

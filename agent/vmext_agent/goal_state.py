@@ -130,6 +130,7 @@ class Goal(NamedTuple):
         last_sequence_number: the highest number ever given on this machine.
         credential: the token to use next, None for none.
         thumbprint: of the certificate that the operator knows the machine by, empty for none.
+        heartbeat_s: how often the machine's Lease is renewed, 0 for never.
     """
 
     uid: str
@@ -139,6 +140,7 @@ class Goal(NamedTuple):
     last_sequence_number: int = 0
     credential: NextToken | None = None
     thumbprint: str = ""
+    heartbeat_s: int = 0
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry of that extension, or None."""
@@ -178,6 +180,7 @@ def parse(obj: Mapping[str, object]) -> Goal:
         _field(spec, "spec.", "lastSequenceNumber", int),
         _credential(spec.get("credential")),
         _known_by(spec.get("thumbprint")),
+        max(0, _field(spec, "spec.", "heartbeatSeconds", int, 0)),
     )
 
 

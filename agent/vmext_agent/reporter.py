@@ -1,4 +1,7 @@
-"""The thread that reports: few writes, the newest state wins, nothing is lost while the API server is away."""
+"""The thread that reports: few writes, the newest state wins, nothing is lost while the API server is away.
+
+It also renews the machine's Lease: a thread of its own would cost memory for one short request now and then.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vmext_agent import cluster, lifecycle, report
 from vmext_agent.backoff import Backoff
+from vmext_agent.lease import Lease
 
 if TYPE_CHECKING:
     import random
@@ -40,6 +44,7 @@ class Reporter:
         self._backoff = Backoff(_FIRST_S, _LIMIT_S, draw)
         self._log = log
         self._changed = threading.Condition()
+        self._lease = Lease(client, draw, log)
         self._wanted: Document | None = None
         self._wanted_since = 0.0
         self._uid = ""
@@ -63,6 +68,12 @@ class Reporter:
                 self._wanted = document
                 self._changed.notify()
 
+    def beat_every(self, seconds: int) -> None:
+        """Have the machine's Lease renewed that often; 0 for never."""
+        with self._changed:
+            self._lease.set_interval(seconds)
+            self._changed.notify()
+
     def observe(self, uid: str, version: str, read: Callable[[], Mapping[str, object]]) -> None:
         """Take note of the status that the API server has: what differs from it is what is sent.
 
@@ -82,14 +93,18 @@ class Reporter:
                 while True:
                     due = self._due()
                     wait_s = None if due is None else max(due, not_before) - time.monotonic()
-                    if wait_s is not None and wait_s <= 0:
+                    beat_s = self._lease.wait_s()
+                    waits = [one for one in (wait_s, beat_s) if one is not None]
+                    if waits and min(waits) <= 0:
                         break
-                    self._changed.wait(wait_s)
+                    self._changed.wait(min(waits, default=None))
                 wanted, known, uid = self._wanted, self._known, self._uid
-                self._is_sending = True
-            if wanted is not None:
+                self._is_sending = is_due = wait_s is not None and wait_s <= 0
+            if is_due and wanted is not None:
                 not_before = time.monotonic() + self._send(wanted, known, uid)
-            self._listen(uid)
+                self._listen(uid)
+            if beat_s is not None and beat_s <= 0:
+                self._lease.renew()
 
     def _listen(self, uid: str) -> None:
         """Take in what was seen while a report was on its way, if it was more than its echo."""

@@ -164,5 +164,6 @@ class Worker:
                 highest=self._store.disk.highest,
             )
         self._goal = goal
+        self._reporter.beat_every(goal.heartbeat_s)
         self._view.take_goal(goal)
         self._executor.set_goal(goal)

@@ -27,10 +27,11 @@ class Operator:
 
     def __init__(self, kubeconfig: Path, log: Path, *options: str) -> None:
         self._kubeconfig = kubeconfig
-        self._options = options
         self.log = log
         #: As a Pod's name: one process at a time has it, so that the next one need not wait for the Lease's end.
         self.identity = f"house-{secrets.token_hex(4)}"
+        #: Taken at its next start.
+        self.options = list(options)
         self._process: subprocess.Popen[bytes] | None = None
         self._supervisor: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -107,5 +108,5 @@ class Operator:
             "PYTHONPATH": str(ROOT / "operator"),
         }
         command = [sys.executable, "-m", "vmext_operator", "--kubeconfig", str(self._kubeconfig)]
-        command += ["--identity", self.identity, "--probe-address=off", *self._options]
+        command += ["--identity", self.identity, "--probe-address=off", *self.options]
         return process.start(command, environment=environment, log=self.log)

@@ -19,7 +19,19 @@ HANDLER_MANIFEST = "HandlerManifest.json"
 _NAME = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)*")
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,9})(\.(0|[1-9][0-9]{0,9})){1,3}")
 REQUIRED_FIELDS = ("publisher", "type", "version")
-OPTIONAL_FIELDS = ("description", "locations", "withdrawn", "defaults", "multiConfig", "installsPackages", "limits")
+OPTIONAL_FIELDS = (
+    "description",
+    "locations",
+    "supports",
+    "hotfix",
+    "withdrawn",
+    "defaults",
+    "multiConfig",
+    "installsPackages",
+    "limits",
+    "settingsSchema",
+    "protectedSettingsSchema",
+)
 
 _COMMANDS = ("installCommand", "enableCommand", "disableCommand", "uninstallCommand", "updateCommand")
 _SWITCHES = ("reportHeartbeat", "continueOnUpdateFailure", "supportsMultipleExtensions")

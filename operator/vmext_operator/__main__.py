@@ -70,6 +70,18 @@ def main() -> None:
         metavar="SECONDS",
         help="how often everything is listed in full, for what no watch told (default: 300)",
     )
+    parser.add_argument(
+        "--leases-every",
+        default=60.0,
+        type=_interval,
+        metavar="SECONDS",
+        help="how often machines' Leases are read (default: 60): so much later than unreachableAfter it may be noticed",
+    )
+    parser.add_argument(
+        "--paused",
+        action="store_true",
+        help="leave what machines are told of their extensions as it is; statuses and credentials go on",
+    )
     parser.add_argument("--version", action="version", version=f"vmext-operator {__version__}")
     arguments = parser.parse_args()
 
@@ -89,7 +101,9 @@ def main() -> None:
                 Settings(
                     arguments.namespace or _own_namespace(),
                     int(arguments.token_days * 86_400),
-                    _publisher_keys(arguments.publisher_keys),
+                    publisher_keys=_publisher_keys(arguments.publisher_keys),
+                    leases_every_s=arguments.leases_every,
+                    paused=arguments.paused,
                 ),
                 # At once, and whatever hangs: not one instruction more than can be helped.
                 lost=lambda: os._exit(1),

@@ -18,7 +18,12 @@ SHA = "ab" * 32
 SIGNATURE = "A" * 86 + "=="
 
 GOOD: dict[str, dict[str, Any]] = {
-    "VirtualMachine": {"location": "westeurope"},
+    "VirtualMachine": {
+        "location": "westeurope",
+        "paused": True,
+        "unreachableAfter": "90s",
+        "readiness": "AllowOffline",
+    },
     "VirtualMachineExtension": {
         "vmName": "web-1",
         "publisher": "Microsoft.Azure.Extensions",
@@ -42,7 +47,11 @@ GOOD: dict[str, dict[str, Any]] = {
         "description": "Runs a script.",
         "package": {"urls": ["https://packages.example/x.zip"], "sha256": SHA, "sizeBytes": 1, "signature": SIGNATURE},
         "locations": ["westeurope"],
+        "supports": {"os": ["debian", "ubuntu:22.04"], "architectures": ["amd64", "aarch64"]},
+        "hotfix": True,
         "withdrawn": False,
+        "settingsSchema": {"type": "object", "properties": {"a": {"enum": [1, None]}}},
+        "protectedSettingsSchema": {"required": ["b"]},
         "defaults": {"enableTimeout": "90m"},
         "multiConfig": True,
         "installsPackages": False,
@@ -53,6 +62,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "modelHash": "h",
         "lastSequenceNumber": 3,
         "thumbprint": "AB" * 20,
+        "heartbeatSeconds": 100,
         "credential": {"id": "jti", "token": "e30=", "thumbprint": "AB" * 20, "expiresAt": "2026-01-01T00:00:00Z"},
         "extensions": [
             {
@@ -139,10 +149,21 @@ def test_what_a_declaration_leaves_out_has_the_documented_default(api: Api) -> N
     }
 
 
+def test_what_a_machine_leaves_out_has_the_documented_default(api: Api) -> None:
+    machine = good("VirtualMachine")
+    machine["spec"] = {}
+    assert api.apply(machine)["spec"] == {"paused": False, "unreachableAfter": "5m", "readiness": "RequireReported"}
+
+
 @pytest.mark.parametrize(
     ("kind", "spec", "said"),
     [
         ("VirtualMachine", {"location": "West Europe"}, "spec.location"),
+        ("VirtualMachine", {"unreachableAfter": "14s"}, "unreachableAfter must be from 15s to 72h"),
+        ("VirtualMachine", {"unreachableAfter": "73h"}, "unreachableAfter must be from 15s to 72h"),
+        ("VirtualMachine", {"unreachableAfter": "soon"}, "spec.unreachableAfter"),
+        ("VirtualMachine", {"readiness": "Maybe"}, "spec.readiness"),
+        ("GoalState", {"heartbeatSeconds": 0}, "spec.heartbeatSeconds"),
         ("VirtualMachineExtension", {"vmName": ""}, "spec.vmName"),
         ("VirtualMachineExtension", {"publisher": "a-b"}, "spec.publisher"),
         ("VirtualMachineExtension", {"publisher": "../etc"}, "spec.publisher"),
@@ -184,6 +205,10 @@ def test_what_a_declaration_leaves_out_has_the_documented_default(api: Api) -> N
         ("VirtualMachineExtensionImage", {"defaults": {"enableTimeout": "1d"}}, "spec.defaults.enableTimeout"),
         ("VirtualMachineExtensionImage", {"limits": {"cpu": "half"}}, "spec.limits.cpu"),
         ("VirtualMachineExtensionImage", {"limits": {"memory": "1.5Gi"}}, "spec.limits.memory"),
+        ("VirtualMachineExtensionImage", {"supports": {"os": ["Debian 12"]}}, "spec.supports.os[0]"),
+        ("VirtualMachineExtensionImage", {"supports": {"architectures": ["x86-64"]}}, "spec.supports.architectures[0]"),
+        ("VirtualMachineExtensionImage", {"settingsSchema": "object"}, "settingsSchema"),
+        ("VirtualMachineExtensionImage", {"hotfix": "yes"}, "hotfix"),
         ("VirtualMachineExtensionImage", {"multiConfig": "true"}, "multiConfig"),
         ("GoalState", {"lastSequenceNumber": -1}, "spec.lastSequenceNumber"),
         ("GoalState", entry(thumbprint=None), "protectedSettings and thumbprint are of no use without each other"),

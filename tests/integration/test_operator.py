@@ -6,18 +6,15 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import control_plane
 from development import credentials, house
-from development.api import Api, ApiError, Object, condition
-from development.house import extension
+from development.api import Api, ApiError, condition
 from development.operator_process import Operator
+from support.declaring import SHA, declare, entries, image, machine, wait_entry, wait_reason
 from support.waiting import eventually
-
-SHA = "ab" * 32
 
 
 @pytest.fixture(scope="module")
@@ -37,47 +34,6 @@ def type_(api: Api) -> Iterator[str]:
     yield name
     for version in ("1.0.0", "1.1.0", "2.0.0"):
         api.delete("VirtualMachineExtensionImage", f"test.{name}-{version}".lower())
-
-
-def image(type_: str, version: str, **spec: Any) -> Object:
-    package = {"urls": [f"http://127.0.0.1:9/{version}.zip"], "sha256": SHA, "sizeBytes": 1}
-    return {
-        "apiVersion": "vmext.dev/v1alpha1",
-        "kind": "VirtualMachineExtensionImage",
-        "metadata": {"name": f"test.{type_}-{version}".lower()},
-        "spec": {"publisher": "Test", "type": type_, "version": version, "package": package} | spec,
-    }
-
-
-def declare(api: Api, name: str, type_: str, *, vm: str = "web-1", **spec: Any) -> Object:
-    return api.apply(extension(name, vm, **({"publisher": "Test", "type": type_, "typeHandlerVersion": "1"} | spec)))
-
-
-def machine(api: Api, name: str = "web-1", **spec: Any) -> Object:
-    kind = {"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine"}
-    return api.apply(kind | {"metadata": {"name": name}, "spec": spec})
-
-
-def entries(goal: Object | None) -> dict[str, Object]:
-    return {} if goal is None else {entry["name"]: entry for entry in goal["spec"]["extensions"]}
-
-
-def wait_entry(api: Api, name: str, *, vm: str = "web-1", **fields: Any) -> Object:
-    def there(goal: Object | None) -> bool:
-        entry = entries(goal).get(name)
-        return entry is not None and all(entry.get(field) == value for field, value in fields.items())
-
-    return entries(api.wait("GoalState", vm, there))[name]
-
-
-def wait_reason(api: Api, name: str, kind: str, reason: str, timeout_s: float = 30.0) -> Object:
-    def there(obj: Object | None) -> bool:
-        found = condition(obj, kind)
-        return found is not None and found["reason"] == reason
-
-    obj = api.wait("VirtualMachineExtension", name, there, timeout_s=timeout_s)
-    assert obj is not None
-    return obj
 
 
 def test_a_declaration_becomes_an_entry_of_its_machines_goal(operator: Operator, api: Api, type_: str) -> None:

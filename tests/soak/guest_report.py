@@ -10,8 +10,9 @@ from typing import Any
 from support import objects
 from unit.agent import schema
 from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
-from vmext_operator.core import goal_compile, projection
+from vmext_operator.core import goal_compile, machine_status, projection
 from vmext_operator.core.declared import Declared
+from vmext_operator.core.reachability import Presence
 from vmext_operator.errors import ParseError
 
 EXPECTED = (ParseError,)
@@ -51,7 +52,9 @@ def feed(data: bytes, folder: str) -> None:
     json.dumps(compiled.goal.render())
     situation = projection.Situation(_EXTENSION, found.goal.entry("one"), None, found.report)
     projected = projection.project_extension(situation, stage_age_s=1.0, now=NOW)
-    json.dumps([projected.status, projection.project_machine(_MACHINE, found.report, [projected], "", NOON)])
+    json.dumps(
+        [projected.status, machine_status.project(_MACHINE, found.report, Presence.THERE, [projected], "", NOON)]
+    )
 
 
 @functools.cache

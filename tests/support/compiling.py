@@ -25,6 +25,7 @@ def compiled(
     machine: dict[str, Any] | None = None,
     elsewhere: Mapping[str, str] | None = None,
     publisher_keys: signature.Keys | None = None,
+    paused: bool = False,
 ) -> goal_compile.Compiled:
     """Return the goal that comes of extensions, with VMExt.CustomScript 2.1.0 in the catalog unless told otherwise."""
     catalog: dict[str, list[extension_image.ExtensionImage]] = {}
@@ -42,6 +43,7 @@ def compiled(
             gone=gone,
             now=NOW,
             elsewhere=elsewhere or {},
+            paused=paused,
         )
     )
 

@@ -25,14 +25,13 @@ def meta(name: str, *, namespace: str = "default", uid: str | None = None, **fie
     return base | fields
 
 
-def machine(name: str = "web-1", *, location: str | None = None, **metadata: Any) -> dict[str, Any]:
+def machine(name: str = "web-1", *, spec: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
     """Return a VirtualMachine."""
-    spec = {} if location is None else {"location": location}
     return {
         "apiVersion": API_VERSION,
         "kind": "VirtualMachine",
         "metadata": meta(name, **metadata),
-        "spec": spec,
+        "spec": spec or {},
         "status": {"observedGeneration": -1},
     }
 

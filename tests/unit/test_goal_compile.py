@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,69 @@ def test_an_unknown_image_waits_a_minute_and_keeps_what_is_in_force() -> None:
     wants_more = compiled(objects.extension(generation=2, spec={"typeHandlerVersion": "9"}), last=first)
     assert wants_more.held["uid-hello"].reason is Reason.UNKNOWN_IMAGE
     assert wants_more.goal.extensions == first.extensions
+
+
+def facts(**guest: str) -> Report:
+    report = goal_state.parse(objects.goal_state("web-1", compiled().goal.render(), {"guest": guest})).report
+    assert report is not None
+    return report
+
+
+def test_what_is_not_for_this_machine_is_stalled_and_one_of_which_nothing_is_known_is_waited_for() -> None:
+    images = [objects.image(supports={"os": ["debian"]})]
+    unknown = compiled(objects.extension(), images=images)
+    held = unknown.held["uid-hello"]
+    assert (held.reason, held.patience_s, held.awaits_machine) == (Reason.AGENT_NEVER_REPORTED, None, True)
+    wrong = compiled(objects.extension(), images=images, last=unknown.goal, report=facts(os="rhel"))
+    assert (wrong.held["uid-hello"].reason, wrong.held["uid-hello"].patience_s) == (Reason.UNSUPPORTED_OS, 0)
+    assert not wrong.goal.extensions
+    right = compiled(objects.extension(), images=images, last=wrong.goal, report=facts(os="debian"))
+    assert not right.held
+    assert len(right.goal.extensions) == 1
+
+
+def test_a_lower_version_comes_by_asking_for_it() -> None:
+    images = [objects.image("2.1.0"), objects.image("2.2.0"), objects.image("1.0.0")]
+    first = compiled(objects.extension(), images=images).goal
+    assert first.extensions[0].handler.version == "2.2.0"
+    lower = {"typeHandlerVersion": "2.1", "autoUpgradeMinorVersion": False}
+    second = compiled(objects.extension(spec=lower, generation=2), images=images, last=first).goal
+    assert (second.extensions[0].handler.version, second.extensions[0].sequence_number) == ("2.1.0", 1)
+    third = compiled(objects.extension(spec={"typeHandlerVersion": "1"}, generation=3), images=images, last=second).goal
+    assert third.extensions[0].handler.version == "1.0.0"
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["the machine", "the operator"])
+def test_nothing_changes_while_it_is_paused_and_everything_afterwards(whole: bool) -> None:
+    images = [objects.image(type_=f"T{name}") for name in "abc"]
+
+    def one(name: str, **spec: Any) -> dict[str, Any]:
+        return objects.extension(name, spec={"type": f"T{name}"} | spec, generation=2)
+
+    first = compiled(one("a"), one("b"), images=images).goal
+    machine = objects.machine(spec={"paused": not whole}, generation=2)
+    deleted = one("b") | {"metadata": objects.meta("b", deletionTimestamp="2026-01-01T00:00:00Z", generation=3)}
+    changed = [one("a", settings={"x": 1}), deleted, one("c")]
+    paused = compiled(*changed, images=images, last=first, machine=machine, paused=whole)
+    assert paused.goal == first
+    assert {uid: held.reason for uid, held in paused.held.items()} == dict.fromkeys(
+        ("uid-a", "uid-b", "uid-c"), Reason.PAUSED
+    )
+    assert not compiled(one("a"), one("b"), images=images, last=first, machine=machine, paused=whole).held
+    after = compiled(*changed, images=images, last=paused.goal)
+    assert [(entry.name, entry.state) for entry in after.goal.extensions] == [
+        ("a", EntryState.ENABLED),
+        ("b", EntryState.UNINSTALL),
+        ("c", EntryState.ENABLED),
+    ]
+
+
+def test_a_machine_that_is_paused_from_the_start_has_an_empty_goal() -> None:
+    machine = objects.machine(spec={"paused": True})
+    result = compiled(objects.extension(), machine=machine)
+    assert (result.goal.extensions, result.goal.last_sequence_number) == ((), 0)
+    assert compiled(objects.extension(), machine=machine, last=result.goal).goal == result.goal
+    assert compiled(objects.extension(), last=result.goal).goal.extensions[0].sequence_number == 1
 
 
 def test_settings_over_the_size_are_held_back() -> None:

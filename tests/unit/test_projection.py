@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from support import objects
+from support.kstatus import status_of
 from vmext_operator.api import conditions, goal_state, virtual_machine, virtual_machine_extension
 from vmext_operator.api.goal_state import Goal
-from vmext_operator.core import merge_patch, projection, verdict
-from vmext_operator.core.reasons import Reason
+from vmext_operator.core import machine_status, merge_patch, projection, verdict
+from vmext_operator.core.reachability import Presence
 
 NOW = "2026-01-02T00:00:00Z"
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -29,23 +30,6 @@ ENTRY: dict[str, Any] = {
 GOAL_SPEC: dict[str, Any] = {"vmUID": "u", "modelHash": "h", "lastSequenceNumber": 3, "extensions": [ENTRY]}
 
 
-def kstatus(obj: dict[str, Any]) -> str:
-    """Restate kstatus' algorithm for custom resources."""
-    if "deletionTimestamp" in obj["metadata"]:
-        return "Terminating"
-    status = obj.get("status", {})
-    if "observedGeneration" in status and status["observedGeneration"] != obj["metadata"]["generation"]:
-        return "InProgress"
-    found = {one["type"]: one["status"] for one in status.get("conditions", [])}
-    if found.get("Reconciling") == "True":
-        return "InProgress"
-    if found.get("Stalled") == "True":
-        return "Failed"
-    if "Ready" in found:
-        return "Current" if found["Ready"] == "True" else "InProgress"
-    return "Current"
-
-
 def situation(
     answer: dict[str, Any] | None,
     *,
@@ -61,6 +45,7 @@ def situation(
         parsed.goal.extensions[0] if entry else None,
         held,
         parsed.report,
+        Presence.THERE if reported else Presence.NEVER,
     )
 
 
@@ -71,76 +56,6 @@ ERROR = {
     "message": "Enable failed",
     "substatuses": [{"name": "StdErr", "status": "error", "message": "ech: not found"}],
 }
-
-
-@pytest.mark.parametrize(
-    ("given", "age", "expected"),
-    [
-        (situation(None, reported=False), 0, ("InProgress", "AgentNeverReported", "Creating", False)),
-        (situation(None), 0, ("InProgress", "Pending", "Creating", False)),
-        (
-            situation(objects.answer(ENTRY, "Running", operation="Download")),
-            0,
-            ("InProgress", "Downloading", "Creating", False),
-        ),
-        (
-            situation(objects.answer(ENTRY, "Running", operation="Enable", installedVersion="2.1.0")),
-            0,
-            ("InProgress", "Enabling", "Updating", False),
-        ),
-        (
-            situation(objects.answer(ENTRY, extensionStatus=SUCCESS, installedVersion="2.1.0")),
-            0,
-            ("Current", "Succeeded", "Succeeded", True),
-        ),
-        (
-            situation(objects.answer(ENTRY, "Failed", reason="ExecutionFailed", extensionStatus=ERROR, message="no")),
-            0,
-            ("Failed", "ExecutionFailed", "Failed", True),
-        ),
-        (
-            situation(objects.answer(ENTRY | {"sequenceNumber": 2}, extensionStatus=SUCCESS)),
-            0,
-            ("InProgress", "Pending", "Creating", False),
-        ),
-        (
-            situation(objects.answer(ENTRY | {"uid": "another"}, extensionStatus=SUCCESS)),
-            0,
-            ("InProgress", "Pending", "Creating", False),
-        ),
-        (
-            situation(None, entry=False, held=verdict.stalls(Reason.UNKNOWN_IMAGE, "m", after_s=60)),
-            59,
-            ("InProgress", "UnknownImage", "Creating", False),
-        ),
-        (
-            situation(None, entry=False, held=verdict.stalls(Reason.UNKNOWN_IMAGE, "m", after_s=60)),
-            60,
-            ("Failed", "UnknownImage", "Failed", False),
-        ),
-        (
-            situation(None, entry=False, held=verdict.stalls(Reason.INVALID_SETTINGS, "m")),
-            0,
-            ("Failed", "InvalidSettings", "Failed", True),
-        ),
-        (
-            situation(None, entry=False, held=verdict.waits(Reason.VIRTUAL_MACHINE_NOT_FOUND, "m")),
-            10_000,
-            ("InProgress", "VirtualMachineNotFound", "Creating", False),
-        ),
-    ],
-    ids=lambda value: value[1] if isinstance(value, tuple) else "",
-)
-def test_every_situation_has_its_status(
-    given: projection.Situation, age: float, expected: tuple[str, str, str, bool]
-) -> None:
-    projected = projection.project_extension(given, stage_age_s=age, now=NOW)
-    obj = objects.extension(generation=2, status=projected.status)
-    ready = conditions.find(projected.status["conditions"], "Ready")
-    assert ready is not None
-    state = projected.status["provisioningState"]
-    assert (kstatus(obj), ready["reason"], state, given.is_final) == expected
-    assert projected.status["observedGeneration"] == 2
 
 
 def test_a_failed_script_reads_as_in_azures_instance_view() -> None:
@@ -250,18 +165,18 @@ def test_a_machine_counts_its_extensions() -> None:
         objects.goal_state("web-1", Goal("u", "h", 0, ()).render(), {"agentVersion": "1", "guest": {"os": "debian"}})
     ).report
     machine = virtual_machine.parse(objects.machine())
-    status = projection.project_machine(machine, report, projected, "", NOON)
+    status = machine_status.project(machine, report, Presence.THERE, projected, "", NOON)
     assert status["extensions"] == {"total": 3, "ready": 1, "failed": 1}
     assert status["guest"] == {"os": "debian"}
-    assert kstatus(objects.machine() | {"status": status}) == "Current"
-    never = projection.project_machine(machine, None, projected, "", NOON)
-    assert kstatus(objects.machine() | {"status": never}) == "InProgress"
+    assert status_of(objects.machine() | {"status": status}) == "Current"
+    never = machine_status.project(machine, None, Presence.NEVER, projected, "", NOON)
+    assert status_of(objects.machine() | {"status": never}) == "InProgress"
 
 
 def of_machine(kind: str, refused: str = "", **credential: str) -> tuple[str, str]:
     machine = objects.machine() | {"status": {"credential": {"anchorUID": "a", **credential}}}
     report = goal_state.parse(objects.goal_state("web-1", Goal("u", "h", 0, ()).render(), {"agentVersion": "1"})).report
-    status = projection.project_machine(virtual_machine.parse(machine), report, (), refused, NOON)
+    status = machine_status.project(virtual_machine.parse(machine), report, Presence.THERE, (), refused, NOON)
     found = conditions.find(status["conditions"], kind)
     assert found is not None
     assert status["credential"] == {"anchorUID": "a", **credential}

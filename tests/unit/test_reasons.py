@@ -26,6 +26,7 @@ def test_every_reason_of_the_operator_is_documented() -> None:
     assert documented()["Given by the operator"] == given - {
         "ExecutionFailed",
         "SequenceBehind",
+        "UnsupportedOS",
         "DependencyFailed",
         "WaitingForDependency",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,17 @@ UNLIMITED = Limits()
 
 
 @dataclass(frozen=True, slots=True)
+class Supports:
+    """What a machine has to be, empty for whatever it is: distributions (``ubuntu:22.04``) and architectures."""
+
+    os: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+
+
+ANYTHING = Supports()
+
+
+@dataclass(frozen=True, slots=True)
 class ExtensionImage:
     """One version of one extension as the catalog offers it."""
 
@@ -67,6 +79,11 @@ class ExtensionImage:
     limits: Limits = UNLIMITED
     #: Why it is not to be chosen, for its signature; empty where it may be.
     refused: str = ""
+    hotfix: bool = False
+    supports: Supports = ANYTHING
+    #: JSON Schemas as canonical text, empty for none.
+    settings_schema: str = ""
+    protected_settings_schema: str = ""
 
     @property
     def handler_name(self) -> str:
@@ -108,7 +125,24 @@ def parse(obj: Mapping[str, Any]) -> ExtensionImage:
         multi_config=fields.optional(spec, "spec", "multiConfig", bool) is True,
         installs_packages=fields.optional(spec, "spec", "installsPackages", bool) is not False,
         limits=_limits(fields.optional(spec, "spec", "limits", dict) or {}),
+        hotfix=fields.optional(spec, "spec", "hotfix", bool) is True,
+        supports=_supports(fields.optional(spec, "spec", "supports", dict) or {}),
+        settings_schema=_schema(spec, "settingsSchema"),
+        protected_settings_schema=_schema(spec, "protectedSettingsSchema"),
     )
+
+
+def _supports(obj: Mapping[str, Any]) -> Supports:
+    os, architectures = (
+        tuple(sorted(str(one) for one in fields.optional(obj, "spec.supports", name, list) or ()))
+        for name in ("os", "architectures")
+    )
+    return Supports(os, architectures)
+
+
+def _schema(spec: Mapping[str, Any], name: str) -> str:
+    schema = fields.optional(spec, "spec", name, dict)
+    return "" if schema is None else json.dumps(schema, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _limits(obj: Mapping[str, Any]) -> Limits:

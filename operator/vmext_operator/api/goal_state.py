@@ -109,6 +109,7 @@ class Goal:
     credential: credential.NextToken | None = None
     #: Of the certificate that the machine is known by, empty for none.
     thumbprint: str = ""
+    heartbeat_seconds: int | None = None
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry of that extension name, or None."""
@@ -121,6 +122,7 @@ class Goal:
                 "vmUID": self.vm_uid,
                 "modelHash": self.model_hash,
                 "lastSequenceNumber": self.last_sequence_number,
+                "heartbeatSeconds": self.heartbeat_seconds,
                 "credential": None if self.credential is None else self.credential.render(),
                 "thumbprint": self.thumbprint or None,
                 "extensions": [entry.render() for entry in self.extensions],
@@ -196,6 +198,7 @@ def parse(obj: Mapping[str, Any]) -> GoalState:
             ),
             credential=None if token is None else credential.parse_next_token(token, "spec.credential"),
             thumbprint=fields.optional(spec, "spec", "thumbprint", str) or "",
+            heartbeat_seconds=fields.optional(spec, "spec", "heartbeatSeconds", int),
         ),
         report=None if not status else _report(status),
     )

@@ -29,6 +29,11 @@ class Version:
         """Return the first number."""
         return self.numbers[0]
 
+    @property
+    def line(self) -> tuple[int, ...]:
+        """Return the first two numbers: what a hotfix has in common with what it mends."""
+        return self._padded[:2]
+
     def is_prefix_of(self, other: Version) -> bool:
         """Tell whether the other version begins with all the numbers of this one."""
         return other._padded[: len(self.numbers)] == self.numbers

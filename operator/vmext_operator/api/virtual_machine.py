@@ -11,18 +11,39 @@ from vmext_operator.api import credential, fields, meta
 PLURAL = "virtualmachines"
 KIND = "VirtualMachine"
 FINALIZER = "vmext.dev/vm"
+DEFAULT_UNREACHABLE_AFTER = "5m"
+#: Whatever is declared: less would be the jitter of a busy machine, more no heartbeat.
+_SHORTEST_S, _LONGEST_S = 15, 72 * 3600
 
 
 @dataclass(frozen=True, slots=True)
 class VirtualMachine:
-    """A machine as declared, with its status as it stands in the API server."""
+    """A machine as declared, with its status as it stands in the API server.
+
+    Attributes:
+        meta: of the object.
+        location: where it is, None for nowhere in particular.
+        paused: whether what it is told of its extensions is to stay as it is.
+        unreachable_after_s: for how long its agent may be silent.
+        allows_offline: whether it counts as ready while it is unreachable or was never enrolled.
+        status: as it stands.
+        credential: what it is known by.
+        look_again: the annotation that asks for another look at its anchor.
+    """
 
     meta: meta.Meta
     location: str | None
+    paused: bool
+    unreachable_after_s: int
+    allows_offline: bool
     status: Mapping[str, Any]
     credential: credential.Pinned | None
-    #: The annotation that asks for another look at its anchor.
     look_again: str
+
+    @property
+    def heartbeat_s(self) -> int:
+        """Return how often its agent is to give a sign of life."""
+        return self.unreachable_after_s // 3
 
 
 def parse(obj: Mapping[str, Any]) -> VirtualMachine:
@@ -30,10 +51,14 @@ def parse(obj: Mapping[str, Any]) -> VirtualMachine:
     spec = fields.optional(obj, "object", "spec", dict) or {}
     status = fields.optional(obj, "object", "status", dict) or {}
     pinned = fields.optional(status, "status", "credential", dict)
+    silence = fields.optional(spec, "spec", "unreachableAfter", str) or DEFAULT_UNREACHABLE_AFTER
     annotations = fields.optional(fields.field(obj, "object", "metadata", dict), "metadata", "annotations", dict) or {}
     return VirtualMachine(
         meta=meta.parse(obj),
         location=fields.optional(spec, "spec", "location", str),
+        paused=fields.optional(spec, "spec", "paused", bool) is True,
+        unreachable_after_s=min(_LONGEST_S, max(_SHORTEST_S, fields.seconds(silence, "spec.unreachableAfter"))),
+        allows_offline=fields.optional(spec, "spec", "readiness", str) == "AllowOffline",
         status=status,
         credential=None if not pinned else credential.parse_pinned(pinned, "status.credential"),
         look_again=str(annotations.get(credential.LOOK_AGAIN, "")),

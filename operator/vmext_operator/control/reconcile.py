@@ -7,33 +7,43 @@ them, the goal before what is said of it, and a finalizer is taken off only when
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from vmext_operator.api import conditions, virtual_machine, virtual_machine_extension
-from vmext_operator.api.goal_state import Entry, EntryState, Goal, GoalState, Outcome
+from vmext_operator.api import virtual_machine, virtual_machine_extension
+from vmext_operator.api.goal_state import EntryState, Goal, GoalState
 from vmext_operator.api.meta import Key
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
 from vmext_operator.cluster.client import Client
 from vmext_operator.cluster.events import Event
 from vmext_operator.cluster.identities import Identities
-from vmext_operator.control import scope
+from vmext_operator.control import heartbeats, scope, settings_check
+from vmext_operator.control.heartbeats import Heartbeats
 from vmext_operator.control.identity import Keeper, Known
 from vmext_operator.control.secrets import Vault
+from vmext_operator.control.settings_check import Checker
 from vmext_operator.control.stages import Stages
 from vmext_operator.control.store import Store
 from vmext_operator.control.writer import Clock, Writer
-from vmext_operator.core import goal_compile, merge_patch, projection, signature, verdict
+from vmext_operator.core import (
+    farewell,
+    goal_compile,
+    machine_status,
+    merge_patch,
+    projection,
+    signature,
+    transition,
+    verdict,
+)
 from vmext_operator.core.declared import Declared
+from vmext_operator.core.farewell import Said
 from vmext_operator.core.reasons import Reason
 from vmext_operator.errors import NotFoundError
 
 #: What lasts less is not written: a fast extension costs one status write, not three.
 WORTH_WRITING_AFTER_S = 1.0
-#: An agent that has just read its first goal reports within this time: until then "never reported" may be "not yet".
-FIRST_WORD_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +54,15 @@ class Settings:
         namespace: the operator's own.
         token_s: for how long machines' tokens are asked for.
         publisher_keys: what catalog entries have to be signed with, where their publisher is among them.
+        leases_every_s: how often machines' Leases are read.
+        paused: whether what machines are told of their extensions is to stay as it is.
     """
 
     namespace: str
     token_s: int
     publisher_keys: signature.Keys = field(default_factory=dict)
+    leases_every_s: float = heartbeats.EVERY_S
+    paused: bool = False
 
 
 class Reconciler:
@@ -59,17 +73,21 @@ class Reconciler:
         store: the picture of the cluster; what is written is put into it at once.
         clock: wall and monotonic time.
         settings: what people can set.
+        heartbeats: which machines are there.
     """
 
-    def __init__(self, client: Client, store: Store, clock: Clock, settings: Settings) -> None:
+    def __init__(self, client: Client, store: Store, clock: Clock, settings: Settings, heartbeats_: Heartbeats) -> None:
         self._client = client
         self._store = store
         self._writer = Writer(client, store, clock)
         self._clock = clock
         self._stages = Stages(clock.monotonic)
+        self._heartbeats = heartbeats_
         requests = Identities(client)
         self._keeper = Keeper(requests, self._writer, clock, settings.token_s)
-        self._vault = Vault(requests, clock, settings.namespace)
+        self._checker = Checker()
+        self._vault = Vault(requests, clock, settings.namespace, self._checker)
+        self._paused = settings.paused
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile a machine; return after how many seconds to look again, None for not without a change.
@@ -89,21 +107,22 @@ class Reconciler:
             return await self._without_machine(loaded)
 
         considered = self._considered(loaded)
-        found = await self._vault.seal(machine, considered, loaded.goal_state)
-        compiled = goal_compile.compile_goal(
-            Declared(
-                machine=machine,
-                extensions=considered,
-                catalog=loaded.catalog,
-                last=loaded.goal_state.goal if loaded.goal_state is not None else None,
-                report=loaded.report,
-                gone=await self._confirm_gone(loaded),
-                now=self._clock.now(),
-                credential=known.token,
-                protected=found.sealed,
-                elsewhere=loaded.elsewhere,
-            )
+        declared = Declared(
+            machine=machine,
+            extensions=considered,
+            catalog=loaded.catalog,
+            last=loaded.goal_state.goal if loaded.goal_state is not None else None,
+            report=loaded.report,
+            gone=await self._confirm_gone(loaded),
+            now=self._clock.now(),
+            credential=known.token,
+            elsewhere=loaded.elsewhere,
+            paused=self._paused,
         )
+        images = settings_check.chosen_images(declared)
+        found = await self._vault.seal(machine, considered, loaded.goal_state, images)
+        refused = self._checker.refusals(declared, images)
+        compiled = goal_compile.compile_goal(replace(declared, protected=found.sealed, refused=refused))
         await self._protect(loaded.extensions, compiled.goal)
         if machine.meta.deleted is None or loaded.goal_state is not None:
             await self._writer.write_goal(key, loaded.goal_state, compiled.goal)
@@ -118,16 +137,25 @@ class Reconciler:
                 held[extension.meta.uid] = verdict.waits(
                     Reason.VIRTUAL_MACHINE_DELETING, f"{key.name} is being deleted; what it has stays on it"
                 )
+        presence = self._heartbeats.presence(machine, loaded.report)
         situations = [
             projection.Situation(
-                extension, compiled.goal.entry(extension.meta.key.name), held.get(extension.meta.uid), loaded.report
+                extension,
+                compiled.goal.entry(extension.meta.key.name),
+                held.get(extension.meta.uid),
+                loaded.report,
+                presence,
+                machine.allows_offline,
             )
             for extension in loaded.extensions
             if extension not in released
         ]
         projected, again = await self._project(situations)
         if machine.meta.deleted is None:
-            again.append(await self._project_machine(machine, loaded, known, projected))
+            status = machine_status.project(
+                machine, loaded.report, presence, projected, known.refused, self._clock.now(), paused=self._paused
+            )
+            again.append(await self._write_machine(machine, status))
         again += [known.again_s, found.again_s]
         again.extend(self._deadlines(loaded, released))
         return min((seconds for seconds in again if seconds is not None), default=None)
@@ -188,13 +216,15 @@ class Reconciler:
             entry = goal.entry(extension.meta.key.name)
             if entry is not None and entry.uid != extension.meta.uid:
                 entry = None
-            event = _farewell(extension, entry, loaded, self._clock.now())
-            if event is None:
+            said = farewell.say(
+                extension, entry, loaded.report, is_declared=loaded.machine is not None, now=self._clock.now()
+            )
+            if said is None:
                 continue
             if await self._writer.remove_finalizer(
                 virtual_machine_extension.PLURAL, extension.meta, virtual_machine_extension.FINALIZER
             ):
-                await self._writer.tell(event)
+                await self._writer.tell(_event(extension, said))
             released.append(extension)
         return released
 
@@ -248,86 +278,34 @@ class Reconciler:
         if not situation.is_final and age < WORTH_WRITING_AFTER_S:
             return projected, WORTH_WRITING_AFTER_S - age
         if await self._writer.patch_status(virtual_machine_extension.PLURAL, extension.meta, patch):
-            event = _transition(situation, projected)
-            if event is not None:
-                await self._writer.tell(event)
+            said = transition.say(situation, projected)
+            if said is not None:
+                await self._writer.tell(_event(extension, said))
         return projected, projected.changes_in_s
 
-    async def _project_machine(
-        self,
-        machine: VirtualMachine,
-        loaded: scope.Scope,
-        known: Known,
-        projected: Sequence[projection.Projected],
-    ) -> float | None:
-        """Write the machine's status, at most once a second."""
-        status = projection.project_machine(machine, loaded.report, projected, known.refused, self._clock.now())
+    async def _write_machine(self, machine: VirtualMachine, status: Mapping[str, Any]) -> float | None:
+        """Write a machine's status where it differs, at most once a second."""
+        key = machine.meta.key
         patch = merge_patch.difference(machine.status, status)
-        age = self._stages.age(loaded.key, machine.meta.uid, "differs" if patch else "same")
+        age = self._stages.age(key, machine.meta.uid, "differs" if patch else "same")
         if not patch:
             return None
         if age < WORTH_WRITING_AFTER_S:
             return WORTH_WRITING_AFTER_S - age
         await self._writer.patch_status(virtual_machine.PLURAL, machine.meta, patch)
-        self._stages.age(loaded.key, machine.meta.uid, "same")
+        self._stages.age(key, machine.meta.uid, "same")
         return None
 
     def _deadlines(self, loaded: scope.Scope, released: Sequence[VirtualMachineExtension]) -> Sequence[float]:
         """Return in how many seconds the deadlines of deletions end."""
         now = self._clock.now()
         return [
-            max(0.0, _patience_s(extension, loaded) - (now - extension.meta.deleted).total_seconds()) + 0.1
+            max(0.0, farewell.patience_s(extension, loaded.report) - (now - extension.meta.deleted).total_seconds())
+            + 0.1
             for extension in loaded.extensions
             if extension.meta.deleted is not None and extension not in released
         ]
 
 
-def _patience_s(extension: VirtualMachineExtension, loaded: scope.Scope) -> float:
-    """Return for how long after its deletion an extension waits for its machine to be done with it."""
-    patience_s = float(extension.deletion_timeout_seconds)
-    return min(patience_s, FIRST_WORD_S) if loaded.report is None else patience_s
-
-
-def _farewell(
-    extension: VirtualMachineExtension, entry: Entry | None, loaded: scope.Scope, now: datetime
-) -> Event | None:
-    """Return what to say when a deleted extension may go, or None while its machine still has to do something."""
-    vm = extension.vm_name
-    if entry is None:
-        # It never came into a goal, or the machine's goal is gone with the machine.
-        known = loaded.machine is None and extension.status.get("sequenceNumber") is not None
-        message = f"{vm} is no longer declared; what the extension did there stays" if known else f"{vm} never had it"
-        return _event(extension, (Reason.ORPHANED if known else Reason.REMOVED).value, message, warning=known)
-    if loaded.report is None:
-        deleted = extension.meta.deleted
-        if deleted is not None and (now - deleted).total_seconds() < _patience_s(extension, loaded):
-            return None
-        return _event(extension, Reason.REMOVED.value, f"the agent of {vm} has never reported", warning=False)
-    if entry.state is EntryState.ORPHAN:
-        why = "as its deletionPolicy says" if extension.orphan_on_delete else "it did not uninstall it in time"
-        return _event(extension, Reason.ORPHANED.value, f"left on {vm}: {why}", warning=not extension.orphan_on_delete)
-    answer = loaded.report.answers.get(entry.name)
-    if answer is not None and answer.answers(entry) and answer.outcome is Outcome.REMOVED:
-        return _event(extension, Reason.REMOVED.value, f"uninstalled from {vm}", warning=False)
-    return None
-
-
-def _transition(situation: projection.Situation, projected: projection.Projected) -> Event | None:
-    """Return what to say of a status that has become final, or None where it has not, or was so before."""
-    if not situation.is_final or situation.extension.meta.deleted is not None:
-        return None
-    ready = projected.conditions[0]
-    before = conditions.find(situation.extension.status.get("conditions") or (), "Ready")
-    number = situation.extension.status.get("sequenceNumber")
-    if (
-        before is not None
-        and (before.get("status"), before.get("reason")) == (ready.status, ready.reason)
-        and number == projected.status.get("sequenceNumber")
-    ):
-        return None
-    failed = ready.status != "True" or ready.reason == Reason.FAILURE_SUPPRESSED.value
-    return _event(situation.extension, ready.reason, ready.message, warning=failed)
-
-
-def _event(extension: VirtualMachineExtension, reason: str, message: str, *, warning: bool) -> Event:
-    return Event(virtual_machine_extension.KIND, extension.meta, warning, reason, message)
+def _event(extension: VirtualMachineExtension, said: Said) -> Event:
+    return Event(virtual_machine_extension.KIND, extension.meta, said.warning, said.reason, said.message)

@@ -15,6 +15,7 @@ import kopf
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
 from vmext_operator.control import feed, logs, metrics, probes, resync
+from vmext_operator.control.heartbeats import Heartbeats
 from vmext_operator.control.leadership import Leadership
 from vmext_operator.control.metrics import Metrics
 from vmext_operator.control.queue import KeyedQueue
@@ -133,13 +134,15 @@ class _Operator:
                 self._random,
             )
             await resync.wait_until_served(client)
-            reconciler = Reconciler(client, self._store, self._clock, self._settings)
+            heartbeats = Heartbeats(self._clock, self._settings.leases_every_s)
+            reconciler = Reconciler(client, self._store, self._clock, self._settings, heartbeats)
             handlers = feed.registry(self._take_in, await client.kopf_login())
             try:
                 await _first_of(
                     *(self._work(reconciler) for _ in range(WORKERS)),
                     self._list(self._resync),
                     self._tell_when_idle(),
+                    heartbeats.keep_reading(client, self._store, self._queue.add, self._random),
                     # Last: when kopf ends it waits for all tasks that came after it, as if they were its own.
                     feed.run(handlers),
                 )

@@ -7,9 +7,10 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vmext_operator.api.extension_image import ExtensionImage
 from vmext_operator.api.goal_state import GoalState
 from vmext_operator.api.meta import Key
 from vmext_operator.api.protected import Protected, Sealed
@@ -17,6 +18,7 @@ from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
 from vmext_operator.cluster import envelopes, identities
 from vmext_operator.cluster.identities import Identities
+from vmext_operator.control.settings_check import Checker
 from vmext_operator.control.writer import Clock
 from vmext_operator.core import protected, verdict
 from vmext_operator.core.identity import share
@@ -45,6 +47,7 @@ class _Seen:
     at: float
     generation: int
     thumbprint: str
+    version: str
     result: Sealed | verdict.Held
 
 
@@ -55,9 +58,11 @@ class Vault:
         requests: to the API server.
         clock: monotonic time.
         namespace: the operator's own, where the key is that tells contents apart.
+        checker: holds what is in Secrets to the catalog's schemas.
     """
 
-    def __init__(self, requests: Identities, clock: Clock, namespace: str) -> None:
+    def __init__(self, requests: Identities, clock: Clock, namespace: str, checker: Checker) -> None:
+        self._checker = checker
         self._requests = requests
         self._clock = clock
         self._namespace = namespace
@@ -66,9 +71,20 @@ class Vault:
         self._seen: dict[str, dict[str, _Seen]] = {}
 
     async def seal(
-        self, machine: VirtualMachine, extensions: Sequence[VirtualMachineExtension], goal_state: GoalState | None
+        self,
+        machine: VirtualMachine,
+        extensions: Sequence[VirtualMachineExtension],
+        goal_state: GoalState | None,
+        images: Mapping[str, ExtensionImage],
     ) -> Found:
-        """Return the protected settings of a machine's extensions, encrypted for it. Raises ClusterError."""
+        """Return the protected settings of a machine's extensions, encrypted for it. Raises ClusterError.
+
+        Args:
+            machine: with its certificate.
+            extensions: of it.
+            goal_state: in force.
+            images: by UID, the catalog entries that are chosen and have a schema.
+        """
         sealed: dict[str, Sealed | verdict.Held] = {}
         waits: list[float] = []
         seen_before = self._seen.pop(machine.meta.uid, {})
@@ -90,12 +106,23 @@ class Vault:
             now, known = self._clock.monotonic(), seen_before.get(uid)
             is_good = known is not None and isinstance(known.result, Sealed)
             every_s = LOOK_EVERY_S * (0.8 + 0.2 * share(uid)) if is_good else _LOOK_AGAIN_S
-            asked = (extension.meta.generation, pinned.thumbprint)
-            if known is None or (known.generation, known.thumbprint) != asked or now >= known.at + every_s:
+            image = images.get(uid)
+            asked = (extension.meta.generation, pinned.thumbprint, image.version.text if image is not None else "")
+            if (
+                known is None
+                or (known.generation, known.thumbprint, known.version) != asked
+                or now >= known.at + every_s
+            ):
                 found = await self._look(Key(extension.meta.key.namespace, declared.secret), declared)
                 if isinstance(found, bytes):
                     content = await self._content(found)
-                    result: Sealed | verdict.Held = protected.of_secret(found, content, pinned, before, envelopes.seal)
+                    is_there = before is not None and entry is not None and before.content == content
+                    refused = None
+                    if image is not None and not (is_there and entry and entry.handler.version == image.version.text):
+                        refused = self._checker.protected(image, found)
+                    result: Sealed | verdict.Held = refused or protected.of_secret(
+                        found, content, pinned, before, envelopes.seal
+                    )
                 else:
                     result = found
                 known = _Seen(now, *asked, result)

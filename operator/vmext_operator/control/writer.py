@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -49,7 +49,7 @@ class Writer:
         """Write a goal where it differs, on top of the very version that it was compiled from. Raises ClusterError."""
         if known is None:
             version = await self._create_goal_state(key, goal)
-            if not goal.extensions and goal.credential is None:
+            if goal == _beginning(goal):
                 return
         elif known.goal == goal:
             return
@@ -72,8 +72,7 @@ class Writer:
         Creation is a POST, so that one that the store does not know of yet is a conflict and not overwritten. What a
         POST writes would never be given up by a later apply: hence the extensions come by apply alone.
         """
-        empty = Goal(goal.vm_uid, goal.model_hash, goal.last_sequence_number, ())
-        created = await self._client.create(goal_state.PLURAL, key.namespace, _goal_object(key, empty))
+        created = await self._client.create(goal_state.PLURAL, key.namespace, _goal_object(key, _beginning(goal)))
         self._store.observe(goal_state.PLURAL, created)
         version: str = created["metadata"]["resourceVersion"]
         return version
@@ -125,6 +124,11 @@ class Writer:
         if written["metadata"].get("finalizers") or not written["metadata"].get("deletionTimestamp"):
             self._store.observe(plural, written)
         return True
+
+
+def _beginning(goal: Goal) -> Goal:
+    """Return what of a goal is there from the start and never given up."""
+    return replace(goal, extensions=(), credential=None, thumbprint="")
 
 
 def _goal_object(key: Key, goal: Goal, **metadata: str) -> dict[str, Any]:

@@ -42,11 +42,17 @@ class Choices:
 
     def admits(self, extension: VirtualMachineExtension, version: Version) -> bool:
         """Tell whether an extension asks for that version among others."""
-        return self._request(extension).admits(version)
+        offered = self._declared.catalog.get(extension.handler_key, ())
+        request = self._request(extension)
+        return request.admits(version) or any(one.version == version and request.takes(one) for one in offered)
 
     def _request(self, extension: VirtualMachineExtension) -> version_choice.Request:
+        report = self._declared.report
         return version_choice.Request(
-            extension.type_handler_version, extension.auto_upgrade_minor_version, self._declared.machine.location
+            extension.type_handler_version,
+            extension.auto_upgrade_minor_version,
+            self._declared.machine.location,
+            report.guest if report is not None and report.guest else None,
         )
 
     def _choose(self, extension: VirtualMachineExtension) -> Handler | verdict.Held:
@@ -54,17 +60,15 @@ class Choices:
         offered = declared.catalog.get(extension.handler_key, ())
         in_force = before.handler if before is not None else None
         request = self._request(extension)
-        stays = in_force is not None and not self._choose_anew and not extension.enable_automatic_upgrade
-        # A request that could not be met when the model changed is still to be met: the version before it is no answer.
-        if stays and in_force is not None and request.admits(Version(in_force.version)):
-            return version_choice.current(in_force, offered)
-        chosen = version_choice.choose(request, offered, in_force)
-        if chosen is not None:
+        if in_force is not None and not self._choose_anew and not extension.enable_automatic_upgrade:
+            # A request that could not be met when the model changed is still to be met: what is in force is no answer.
+            kept = version_choice.stays(request, in_force, offered)
+            if kept is not None:
+                return kept
+        chosen = version_choice.choose(request, f"{extension.publisher}.{extension.type}", offered, in_force)
+        if isinstance(chosen, Handler):
             return chosen
-        refused = version_choice.describe_refusal(request, offered)
-        if refused:
-            return verdict.stalls(Reason.SIGNATURE_INVALID, refused)
-        name = f"{extension.publisher}.{extension.type}"
-        return verdict.stalls(
-            Reason.UNKNOWN_IMAGE, version_choice.describe_lack(name, request, offered), after_s=CATALOG_PATIENCE_S
-        )
+        if chosen.reason is Reason.AGENT_NEVER_REPORTED:
+            return verdict.awaits_machine(chosen.reason, chosen.message)
+        patience_s = CATALOG_PATIENCE_S if chosen.reason is Reason.UNKNOWN_IMAGE else 0.0
+        return verdict.stalls(chosen.reason, chosen.message, after_s=patience_s)

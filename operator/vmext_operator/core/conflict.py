@@ -72,7 +72,8 @@ def settle(
 def _loser(first: VirtualMachineExtension, other: VirtualMachineExtension) -> verdict.Held:
     name = first.meta.key.name
     if first.meta.deleted is not None:
-        return verdict.waits(Reason.HANDLER_CONFLICT, f"waits until {name}, which has the same handler, is uninstalled")
+        message = f"waits until {name}, which has the same handler, is uninstalled"
+        return verdict.awaits_machine(Reason.HANDLER_CONFLICT, message)
     return verdict.stalls(
         Reason.HANDLER_CONFLICT,
         f"{name} has the handler {other.publisher}.{other.type} on {other.vm_name} already, and a machine "

@@ -29,6 +29,8 @@ class Declared:
         now: for the deadlines of deletions.
         credential: the token that the machine is to use next, None for none.
         protected: by UID, an extension's protected settings encrypted for the machine, or why there are none.
+        refused: by UID, why an extension's settings can't travel.
+        paused: whether the operator is told to leave all goals as they are.
         elsewhere: by name, the machines of those extensions that one of these depends on and that are another's.
     """
 
@@ -42,6 +44,8 @@ class Declared:
     credential: NextToken | None = None
     protected: Mapping[str, Sealed | verdict.Held] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, verdict.Held] = field(default_factory=dict)
+    paused: bool = False
 
     def before(self, extension: VirtualMachineExtension) -> Entry | None:
         """Return an extension's entry in the last goal: not that of one of the same name that is gone."""

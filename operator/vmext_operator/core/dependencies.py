@@ -64,7 +64,7 @@ def _waits(
     leaving: set[str],
 ) -> verdict.Held | None:
     """Return what an extension waits for that can't come by itself, else what may, else None."""
-    vm, waits = extension.vm_name, None
+    vm, waits, awaits_machine = extension.vm_name, None, True
     for name in extension.depends_on:
         other = living.get(name)
         if other is not None:
@@ -74,15 +74,19 @@ def _waits(
             said = f"{name}, on which it depends, is held back: {why.reason.value}: {why.message[:_REPEATED]}"
             if why.patience_s is not None:
                 return verdict.stalls(Reason.DEPENDENCY_FAILED, said, after_s=why.patience_s)
+            awaits_machine &= why.awaits_machine
         elif name in leaving:
             said = f"{name}, on which it depends, is being deleted"
+            awaits_machine = False
         elif name in elsewhere:
             message = f"dependsOn names {name}, which is for {elsewhere[name]}; it can wait for those of {vm} only"
             return verdict.stalls(Reason.INVALID_DEPENDENCY, message)
         else:
             said = f"{name}, on which it depends, is not declared for {vm}; declare it, or take it out of dependsOn"
+            awaits_machine = False
         waits = waits or verdict.waits(Reason.WAITING_FOR_DEPENDENCY, said)
-    return waits
+    # What waits for nothing but what waits for the machine waits for the machine.
+    return waits if waits is None else replace(waits, awaits_machine=awaits_machine)
 
 
 def _in_order(edges: Edges) -> list[str]:

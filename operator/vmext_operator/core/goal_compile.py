@@ -47,12 +47,34 @@ def compile_goal(declared: Declared) -> Compiled:
     """Return the goal state that the machine should have now.
 
     The same input gives the same goal, in whatever order the extensions come; compiling again from its own result
-    changes nothing.
+    changes nothing. While the machine, or the operator, is paused, all that its goal says of extensions stays.
     """
+    compiled = _compile(declared)
+    if not declared.machine.paused and not declared.paused:
+        return compiled
+    last = declared.last
+    goal = compiled.goal
+    if last is None:
+        last = replace(goal, model_hash="", last_sequence_number=0, extensions=())
+    who = f"{declared.machine.meta.key.name} is" if declared.machine.paused else "the operator is"
+    waits = verdict.waits(Reason.PAUSED, f"{who} paused; what is declared is carried out when that ends")
+    changed = {
+        extension.meta.uid: waits
+        for extension in declared.extensions
+        if last.entry(extension.meta.key.name) != goal.entry(extension.meta.key.name)
+    }
+    kept = replace(
+        last,
+        credential=goal.credential,
+        thumbprint=goal.thumbprint,
+        heartbeat_seconds=goal.heartbeat_seconds,
+    )
+    return Compiled(kept, {**changed, **compiled.held})
+
+
+def _compile(declared: Declared) -> Compiled:
     last, pinned = declared.last, declared.machine.credential
-    model_hash = _model_hash(declared.machine, declared.extensions)
-    choices = Choices(declared, choose_anew=last is None or last.model_hash != model_hash)
-    settled = conflict.settle(declared.extensions, last, choices.handler, choices.admits)
+    choices, settled, model_hash = _settle(declared)
     numbers = Numbers(declared)
 
     held, wanted = dict(settled.held), {}
@@ -116,9 +138,25 @@ def compile_goal(declared: Declared) -> Compiled:
             extensions=tuple(entries[name] for name in sorted(entries)),
             credential=declared.credential,
             thumbprint=pinned.thumbprint if pinned is not None else "",
+            heartbeat_seconds=declared.machine.heartbeat_s,
         ),
         held=held,
     )
+
+
+def versions(declared: Declared) -> Mapping[str, Handler]:
+    """Return by UID the version that each extension is to have that is not being deleted, where there is one."""
+    choices, settled, _ = _settle(declared)
+    living = [one for one in declared.extensions if one.meta.deleted is None and one.meta.uid not in settled.held]
+    found = {one.meta.uid: settled.follows.get(one.meta.uid) or choices.handler(one) for one in living}
+    return {uid: handler for uid, handler in found.items() if handler is not None}
+
+
+def _settle(declared: Declared) -> tuple[Choices, conflict.Settled, str]:
+    """Return the versions, who has which handler, and the hash of the model that they were chosen for."""
+    last, model_hash = declared.last, _model_hash(declared.machine, declared.extensions)
+    choices = Choices(declared, choose_anew=last is None or last.model_hash != model_hash)
+    return choices, conflict.settle(declared.extensions, last, choices.handler, choices.admits), model_hash
 
 
 def _wanted(
@@ -132,6 +170,9 @@ def _wanted(
             f"settings are {size} bytes, at most {MAX_SETTINGS_BYTES} are taken; "
             "have the extension download what is large",
         )
+    refused = declared.refused.get(extension.meta.uid)
+    if refused is not None:
+        return refused
     sealed = declared.protected.get(extension.meta.uid)
     if isinstance(sealed, verdict.Held):
         return sealed

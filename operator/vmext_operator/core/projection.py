@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from vmext_operator.api import conditions, fields
 from vmext_operator.api.goal_state import Answer, Entry, Outcome, Report
-from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
 from vmext_operator.core import instance_view, verdict
+from vmext_operator.core.reachability import Presence
 from vmext_operator.core.reasons import PROGRESS, Reason
 
+#: What is not final: more is to come of it.
+_OPEN = (Outcome.RUNNING, Outcome.REMOVED)
 #: Of what a dependency says: those that depend on it repeat it.
 _REPEATED = 500
 
@@ -27,12 +28,16 @@ class Situation:
         entry: its entry in the goal, None while it has none.
         held: why it is not in the goal, None where it is.
         report: what its machine reported, None where it never did.
+        presence: whether its machine's agent is there.
+        allows_offline: whether a machine that is not there counts as ready with all that it has yet to do.
     """
 
     extension: VirtualMachineExtension
     entry: Entry | None
     held: verdict.Held | None
     report: Report | None
+    presence: Presence = Presence.THERE
+    allows_offline: bool = False
 
     @property
     def answer(self) -> Answer | None:
@@ -70,7 +75,8 @@ class Situation:
         """Name where it stands, for telling how long it has stood there."""
         held = "" if self.held is None else self.held.reason.value
         number = -1 if self.entry is None else self.entry.sequence_number
-        return f"{self.extension.meta.generation}/{number}/{held}/{self.extension.meta.deleted is not None}"
+        deleted = self.extension.meta.deleted is not None
+        return f"{self.extension.meta.generation}/{number}/{held}/{deleted}/{self.presence.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,20 +137,25 @@ def _conditions(situation: Situation, stage_age_s: float) -> tuple[tuple[conditi
     extension, held, said = situation.extension, situation.held, situation.said
     if extension.meta.deleted is not None:
         why = f"; last: {said.message}" if said is not None and said.outcome is Outcome.FAILED and said.message else ""
+        if situation.presence is Presence.SILENT:
+            why = f"; it can't be reached now{why}"
+        if held is not None and held.reason is Reason.PAUSED:
+            return conditions.reconciling(Reason.PAUSED.value, held.message), None
         limit = f"{extension.deletion_timeout_seconds} s after its deletion"
         message = f"{extension.vm_name} is told to uninstall it, until {limit}{why}"
         return conditions.reconciling(Reason.UNINSTALLING.value, message), None
     if held is not None:
+        if held.awaits_machine and situation.presence is not Presence.THERE and situation.allows_offline:
+            return _allowed_offline(situation, held.message), None
         if held.patience_s is None:
             return conditions.reconciling(held.reason.value, held.message), None
         left = held.patience_s - stage_age_s
         if left > 0:
             return conditions.reconciling(held.reason.value, held.message), left
         return conditions.stalled(held.reason.value, held.message), None
+    if situation.presence is not Presence.THERE and (said is None or said.outcome in _OPEN):
+        return _absent(situation), None
     if said is None:
-        if situation.report is None:
-            message = f"the agent of {extension.vm_name} has never reported; install and start it there"
-            return conditions.reconciling(Reason.AGENT_NEVER_REPORTED.value, message), None
         return conditions.reconciling(Reason.PENDING.value, f"{extension.vm_name} has not begun with it"), None
     if said.outcome is Outcome.SUCCEEDED:
         message = "; ".join([said.message or f"{extension.vm_name} has it", *said.notes])
@@ -164,68 +175,31 @@ def _conditions(situation: Situation, stage_age_s: float) -> tuple[tuple[conditi
     return conditions.reconciling(progress, message), None
 
 
+def _absent(situation: Situation) -> tuple[conditions.Condition, ...]:
+    """Say that a machine that is not there has yet to do something: nobody's fault, and no end in sight."""
+    vm = situation.extension.vm_name
+    if situation.presence is Presence.NEVER:
+        reason = Reason.AGENT_NEVER_REPORTED
+        message = f"the agent of {vm} has never reported; install and start it there"
+    else:
+        reason = Reason.GUEST_UNREACHABLE
+        message = f"{vm} can't be reached; it is carried out when that comes back"
+    if situation.allows_offline:
+        return _allowed_offline(situation, message)
+    return conditions.reconciling(reason.value, message)
+
+
+def _allowed_offline(situation: Situation, message: str) -> tuple[conditions.Condition, ...]:
+    message = f"the readiness of {situation.extension.vm_name} is AllowOffline, and {message}"
+    return conditions.ready(Reason.ALLOWED_OFFLINE.value, message)
+
+
 def _provisioning_state(situation: Situation, wanted: Sequence[conditions.Condition]) -> str:
     if situation.extension.meta.deleted is not None:
         return "Deleting"
     kinds = {condition.type for condition in wanted}
     if "Stalled" in kinds:
         return "Failed"
-    if "Reconciling" not in kinds:
+    if "Reconciling" not in kinds and wanted[0].reason != Reason.ALLOWED_OFFLINE.value:
         return "Succeeded"
     return "Creating" if situation.answer is None or situation.answer.installed_version is None else "Updating"
-
-
-def _enrolled(machine: VirtualMachine, refused: str) -> conditions.Condition:
-    pinned = machine.credential
-    if refused:
-        return conditions.Condition("Enrolled", "False", Reason.CERTIFICATE_REFUSED.value, refused)
-    if pinned is None or not pinned.certificate:
-        message = f"no certificate is pinned for it; enrol it: kubectl vmext enroll {machine.meta.key.name}"
-        return conditions.Condition("Enrolled", "False", Reason.NOT_ENROLLED.value, message)
-    message = f"it is known by the certificate {pinned.thumbprint}"
-    return conditions.Condition("Enrolled", "True", Reason.ENROLLED.value, message)
-
-
-def project_machine(
-    machine: VirtualMachine, report: Report | None, extensions: Sequence[Projected], refused: str, now: datetime
-) -> dict[str, Any]:
-    """Return the status of a machine: what it is known by, whether its agent reports, the count of its extensions.
-
-    Args:
-        machine: with what it is known by.
-        report: what it reported, None where it never did.
-        extensions: as projected.
-        refused: why the certificate that it proposes is not taken; empty for none.
-        now: for conditions that change.
-    """
-    pinned = machine.credential
-    if pinned is not None and pinned.expires_at and datetime.fromisoformat(pinned.expires_at) <= now:
-        message = f"its token ended at {pinned.expires_at}; enrol it anew: kubectl vmext enroll {machine.meta.key.name}"
-        wanted: tuple[conditions.Condition, ...] = (
-            conditions.Condition("Ready", "Unknown", Reason.CREDENTIAL_EXPIRED.value, message),
-        )
-    elif report is None:
-        message = "no agent has reported for this machine; install the agent on it and start it"
-        wanted = (conditions.Condition("Ready", "Unknown", Reason.AGENT_NEVER_REPORTED.value, message),)
-    else:
-        wanted = conditions.ready(Reason.AGENT_REPORTING.value, "the agent reports")
-    verdicts = [{condition.type: condition.status for condition in projected.conditions} for projected in extensions]
-    return fields.without_none(
-        {
-            "observedGeneration": machine.meta.generation,
-            "agentVersion": report.agent_version if report is not None else None,
-            "guest": dict(report.guest) if report is not None and report.guest else None,
-            "credential": None if pinned is None else pinned.render(),
-            "extensions": {
-                "total": len(verdicts),
-                "ready": sum(1 for one in verdicts if one["Ready"] == "True"),
-                "failed": sum(1 for one in verdicts if "Stalled" in one),
-            },
-            "conditions": conditions.render(
-                (*wanted, _enrolled(machine, refused)),
-                machine.status.get("conditions") or (),
-                machine.meta.generation,
-                now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            ),
-        }
-    )

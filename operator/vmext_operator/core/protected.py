@@ -17,7 +17,7 @@ MAX_BYTES = 64 * 1024
 def not_enrolled(vm_name: str) -> verdict.Held:
     """Return why nothing can be encrypted for a machine yet."""
     message = f"{vm_name} has no certificate to encrypt protected settings to; enrol it: kubectl vmext enroll {vm_name}"
-    return verdict.waits(Reason.NOT_ENROLLED, message)
+    return verdict.awaits_machine(Reason.NOT_ENROLLED, message)
 
 
 def of_encrypted(declared: Protected, pinned: Pinned, vm_name: str, before: Sealed | None) -> Sealed | verdict.Held:

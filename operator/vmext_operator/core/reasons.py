@@ -12,6 +12,8 @@ class Reason(enum.Enum):
     PENDING = "Pending"
     AGENT_REPORTING = "AgentReporting"
     AGENT_NEVER_REPORTED = "AgentNeverReported"
+    GUEST_UNREACHABLE = "GuestUnreachable"
+    ALLOWED_OFFLINE = "AllowedOffline"
     ENROLLED = "Enrolled"
     NOT_ENROLLED = "NotEnrolled"
     CERTIFICATE_REFUSED = "CertificateRefused"
@@ -21,6 +23,9 @@ class Reason(enum.Enum):
     UNINSTALLING = "Uninstalling"
     UNKNOWN_IMAGE = "UnknownImage"
     SIGNATURE_INVALID = "SignatureInvalid"
+    UNSUPPORTED_OS = "UnsupportedOS"
+    PAUSED = "Paused"
+    INVALID_SCHEMA = "InvalidSchema"
     INVALID_SETTINGS = "InvalidSettings"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 -- a reason
     SECRET_UNREADABLE = "SecretUnreadable"  # noqa: S105 -- a reason
@@ -35,6 +40,8 @@ class Reason(enum.Enum):
     GOAL_STATE_FULL = "GoalStateFull"
     SEQUENCE_BEHIND = "SequenceBehind"
     EXECUTION_FAILED = "ExecutionFailed"
+    INSTALLED = "Installed"
+    UPDATED = "Updated"
     ORPHANED = "Orphaned"
     REMOVED = "Removed"
 
