@@ -20,6 +20,7 @@ SIGNATURE = "A" * 86 + "=="
 GOOD: dict[str, dict[str, Any]] = {
     "VirtualMachine": {
         "location": "westeurope",
+        "deletionPolicy": "Uninstall",
         "paused": True,
         "unreachableAfter": "90s",
         "readiness": "AllowOffline",
@@ -152,7 +153,12 @@ def test_what_a_declaration_leaves_out_has_the_documented_default(api: Api) -> N
 def test_what_a_machine_leaves_out_has_the_documented_default(api: Api) -> None:
     machine = good("VirtualMachine")
     machine["spec"] = {}
-    assert api.apply(machine)["spec"] == {"paused": False, "unreachableAfter": "5m", "readiness": "RequireReported"}
+    assert api.apply(machine)["spec"] == {
+        "deletionPolicy": "Orphan",
+        "paused": False,
+        "unreachableAfter": "5m",
+        "readiness": "RequireReported",
+    }
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,14 @@ def wait_reason(api: Api, name: str, kind: str, reason: str, timeout_s: float = 
     return obj
 
 
-def report(api: Api, vm: str = "web-1", *, outcome: str | None = None, **status: Any) -> Object:
+def report(
+    api: Api, vm: str = "web-1", *, outcome: str | None = None, installed: str | None = None, **status: Any
+) -> Object:
     """Report in the place of a machine's agent: all entries of its goal with an outcome, or just that it is there."""
     goal = api.get("GoalState", vm)
     assert goal is not None
-    answers = {} if outcome is None else {name: objects.answer(one, outcome) for name, one in entries(goal).items()}
+    version = {} if installed is None else {"installedVersion": installed}
+    every = {} if outcome is None else entries(goal)
+    answers = {name: objects.answer(one, outcome or "", **version) for name, one in every.items()}
     base: Mapping[str, Any] = {"observedGeneration": goal["metadata"]["generation"], "agentVersion": "0.1.0"}
     return api.patch_status("GoalState", vm, {**base, "extensions": answers, **status})

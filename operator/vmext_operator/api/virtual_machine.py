@@ -23,6 +23,7 @@ class VirtualMachine:
     Attributes:
         meta: of the object.
         location: where it is, None for nowhere in particular.
+        uninstalls: whether deleting it uninstalls the extensions that are not deleted with it.
         paused: whether what it is told of its extensions is to stay as it is.
         unreachable_after_s: for how long its agent may be silent.
         allows_offline: whether it counts as ready while it is unreachable or was never enrolled.
@@ -33,6 +34,7 @@ class VirtualMachine:
 
     meta: meta.Meta
     location: str | None
+    uninstalls: bool
     paused: bool
     unreachable_after_s: int
     allows_offline: bool
@@ -56,6 +58,7 @@ def parse(obj: Mapping[str, Any]) -> VirtualMachine:
     return VirtualMachine(
         meta=meta.parse(obj),
         location=fields.optional(spec, "spec", "location", str),
+        uninstalls=fields.optional(spec, "spec", "deletionPolicy", str) == "Uninstall",
         paused=fields.optional(spec, "spec", "paused", bool) is True,
         unreachable_after_s=min(_LONGEST_S, max(_SHORTEST_S, fields.seconds(silence, "spec.unreachableAfter"))),
         allows_offline=fields.optional(spec, "spec", "readiness", str) == "AllowOffline",

@@ -71,7 +71,8 @@ def parse(obj: Mapping[str, Any]) -> VirtualMachineExtension:
         depends_on=tuple(sorted({str(name) for name in fields.optional(spec, "spec", "dependsOn", list) or ()})),
         suppress_failures=fields.optional(spec, "spec", "suppressFailures", bool) is True,
         timeout_seconds=None if timeout is None else max(1, fields.seconds(timeout, "spec.timeout")),
-        orphan_on_delete=fields.optional(spec, "spec", "deletionPolicy", str) == "Orphan",
+        # Whatever a later version may have words for: what is not understood takes nothing off a machine.
+        orphan_on_delete=fields.optional(spec, "spec", "deletionPolicy", str) not in (None, "Uninstall"),
         deletion_timeout_seconds=fields.seconds(
             fields.optional(spec, "spec", "deletionTimeout", str) or "30m", "spec.deletionTimeout"
         ),

@@ -12,7 +12,10 @@ _TARGET = "/apis/coordination.k8s.io/v1/leases"
 
 
 async def renewals(client: Client) -> AsyncIterator[Mapping[Key, str]]:
-    """Yield page by page when machines' Leases were renewed, by machine and its own clock. Raises ClusterError."""
+    """Yield page by page when machines' Leases were renewed, by machine and its own clock; empty for never.
+
+    Raises ClusterError.
+    """
     query = {"labelSelector": "vmext.dev/vm", "limit": str(PAGE_SIZE)}
     token = ""
     while True:
@@ -21,8 +24,8 @@ async def renewals(client: Client) -> AsyncIterator[Mapping[Key, str]]:
         for lease in page["items"]:
             metadata, renewed = lease["metadata"], (lease.get("spec") or {}).get("renewTime")
             # By its name: what it is labelled, its agent can change.
-            if renewed and metadata["name"].startswith(PREFIX):
-                found[Key(metadata["namespace"], metadata["name"].removeprefix(PREFIX))] = str(renewed)
+            if metadata["name"].startswith(PREFIX):
+                found[Key(metadata["namespace"], metadata["name"].removeprefix(PREFIX))] = str(renewed or "")
         yield found
         token = page["metadata"].get("continue") or ""
         if not token:

@@ -42,6 +42,8 @@ class Heartbeats:
         self._seen_s = 0.0
         self._leases: dict[Key, Sign] = {}
         self._reports: dict[Key, Sign] = {}
+        #: Whose Lease was there when all were read last.
+        self._owners: set[Key] = set()
         #: What was said of each machine last.
         self._told: dict[Key, Presence] = {}
 
@@ -61,13 +63,24 @@ class Heartbeats:
         # Time in which nothing could be read is left out: what an absence hid is no silence.
         self._seen_s, self._read_at = self._now_s(), self._clock.monotonic()
 
+    def has_lease(self, key: Key) -> bool:
+        """Tell whether there is a Lease of that machine, declared or not."""
+        return key in self._owners
+
+    def forget(self, key: Key) -> None:
+        """Take note that a machine's Lease is no more."""
+        self._owners.discard(key)
+
     def keep(self, store: Store) -> list[Key]:
-        """Forget the machines that are gone; return those of which something else is to be said than was."""
+        """Forget the machines that are gone; return those to look at.
+
+        That is whoever comes or goes, and whose Lease outlived its machine.
+        """
         known = store.machine_keys()
         for signs in (self._leases, self._reports, self._told):
             for key in [key for key in signs if key not in known]:
                 del signs[key]
-        changed = []
+        changed = [key for key in self._owners if store.machine(key) is None]
         for key, told in self._told.items():
             machine, goal_state = store.machine(key), store.goal_state(key)
             report = goal_state.report if goal_state is not None else None
@@ -77,9 +90,13 @@ class Heartbeats:
 
     async def read(self, client: Client) -> None:
         """Read all Leases. Raises ClusterError."""
+        owners: set[Key] = set()
         async for page in leases.renewals(client):
+            owners.update(page)
             for key, renewed in page.items():
-                self.take(key, renewed)
+                if renewed:
+                    self.take(key, renewed)
+        self._owners = owners
         self.ended()
 
     async def keep_reading(

@@ -39,6 +39,7 @@ from vmext_operator.core import (
 )
 from vmext_operator.core.declared import Declared
 from vmext_operator.core.farewell import Said
+from vmext_operator.core.reachability import Presence
 from vmext_operator.core.reasons import Reason
 from vmext_operator.errors import NotFoundError
 
@@ -127,17 +128,14 @@ class Reconciler:
         if machine.meta.deleted is None or loaded.goal_state is not None:
             await self._writer.write_goal(key, loaded.goal_state, compiled.goal)
 
-        released = await self._release(loaded, compiled.goal)
-        held = dict(compiled.held)
-        if machine.meta.deleted is not None:
-            waiting = [one for one in loaded.extensions if one.meta.deleted is not None and one not in released]
-            if not waiting:
-                await self._release_machine(loaded)
-            for extension in loaded.extensions:
-                held[extension.meta.uid] = verdict.waits(
-                    Reason.VIRTUAL_MACHINE_DELETING, f"{key.name} is being deleted; what it has stays on it"
-                )
         presence = self._heartbeats.presence(machine, loaded.report)
+        released = await self._release(loaded, compiled.goal, presence)
+        held, again = dict(compiled.held), [known.again_s, found.again_s]
+        if machine.meta.deleted is not None:
+            again.append(await self._release_machine(machine, loaded, released, compiled.goal, presence))
+            stays = "it is uninstalled there first" if machine.uninstalls else "what it has stays on it"
+            deleting = verdict.waits(Reason.VIRTUAL_MACHINE_DELETING, f"{key.name} is being deleted; {stays}")
+            held |= {extension.meta.uid: deleting for extension in loaded.extensions if extension.meta.deleted is None}
         situations = [
             projection.Situation(
                 extension,
@@ -150,13 +148,13 @@ class Reconciler:
             for extension in loaded.extensions
             if extension not in released
         ]
-        projected, again = await self._project(situations)
+        projected, times = await self._project(situations)
+        again += times
         if machine.meta.deleted is None:
             status = machine_status.project(
                 machine, loaded.report, presence, projected, known.refused, self._clock.now(), paused=self._paused
             )
             again.append(await self._write_machine(machine, status))
-        again += [known.again_s, found.again_s]
         again.extend(self._deadlines(loaded, released))
         return min((seconds for seconds in again if seconds is not None), default=None)
 
@@ -207,7 +205,7 @@ class Reconciler:
             )
         )
 
-    async def _release(self, loaded: scope.Scope, goal: Goal) -> list[VirtualMachineExtension]:
+    async def _release(self, loaded: scope.Scope, goal: Goal, presence: Presence) -> list[VirtualMachineExtension]:
         """Take our finalizer off those deleted extensions that the machine is done with; return them."""
         released = []
         for extension in loaded.extensions:
@@ -216,9 +214,7 @@ class Reconciler:
             entry = goal.entry(extension.meta.key.name)
             if entry is not None and entry.uid != extension.meta.uid:
                 entry = None
-            said = farewell.say(
-                extension, entry, loaded.report, is_declared=loaded.machine is not None, now=self._clock.now()
-            )
+            said = farewell.say(extension, entry, loaded.report, loaded.machine, presence, self._clock.now())
             if said is None:
                 continue
             if await self._writer.remove_finalizer(
@@ -228,27 +224,45 @@ class Reconciler:
             released.append(extension)
         return released
 
-    async def _release_machine(self, loaded: scope.Scope) -> None:
-        """Take away what belongs to a machine that is being deleted, then our finalizer."""
+    async def _release_machine(
+        self,
+        machine: VirtualMachine,
+        loaded: scope.Scope,
+        released: Sequence[VirtualMachineExtension],
+        goal: Goal,
+        presence: Presence,
+    ) -> float | None:
+        """Take away what belongs to a machine that is being deleted, then our finalizer: once nothing is waited for.
+
+        Return for how long it is, None where that is done.
+        """
+        left = [extension for extension in loaded.extensions if extension not in released]
+        wait_s = farewell.machine_waits_s(machine, left, goal, loaded.report, presence, self._clock.now())
+        if wait_s is not None:
+            return wait_s + 0.1
         await self._writer.delete_goal_state(loaded.goal_state)
         await self._keeper.release(loaded.key)
-        assert loaded.machine is not None
-        await self._writer.remove_finalizer(virtual_machine.PLURAL, loaded.machine.meta, virtual_machine.FINALIZER)
+        if await self._writer.remove_finalizer(virtual_machine.PLURAL, machine.meta, virtual_machine.FINALIZER):
+            for extension, said in farewell.left_behind(machine, left, goal, loaded.report):
+                await self._writer.tell(_event(extension, said))
+        return None
 
     async def _without_machine(self, loaded: scope.Scope) -> float | None:
         """Reconcile extensions whose machine is not declared: they wait, and their deletion waits for nothing."""
-        if loaded.goal_state is not None:
+        if loaded.goal_state is not None or self._heartbeats.has_lease(loaded.key):
+            # What belonged to a machine outlived it, as when it was taken away without the operator.
             try:
                 found = await self._client.get(virtual_machine.PLURAL, loaded.key)
             except NotFoundError:
                 await self._writer.delete_goal_state(loaded.goal_state)
                 await self._keeper.release(loaded.key)
+                self._heartbeats.forget(loaded.key)
             else:
                 # The store is behind; that the machine came into it has put it into the queue again.
                 self._store.observe(virtual_machine.PLURAL, found)
                 return None
         empty = Goal("", "", 0, ())
-        released = await self._release(loaded, empty)
+        released = await self._release(loaded, empty, Presence.NEVER)
         held = verdict.waits(
             Reason.VIRTUAL_MACHINE_NOT_FOUND,
             f"namespace {loaded.key.namespace} has no VirtualMachine {loaded.key.name}; create it, or correct vmName",

@@ -14,6 +14,7 @@ from typing import Any
 from vmext_operator.api import GROUP, VERSION, extension_image, goal_state, virtual_machine, virtual_machine_extension
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
+from vmext_operator.control import kinds
 from vmext_operator.control.metrics import Metrics
 from vmext_operator.control.store import Store
 from vmext_operator.control.watches import Watches
@@ -113,13 +114,10 @@ async def wait_until_served(client: Client) -> None:
     """
 
     async def look() -> None:
-        groups = await client.request("GET", "/apis")
-        served: set[str] = set()
-        if any(group["name"] == GROUP for group in groups["groups"]):
-            resources = await client.request("GET", f"/apis/{GROUP}/{VERSION}")
-            served = {resource["name"] for resource in resources["resources"]}
-        missing = sorted(set(PLURALS) - served)
+        found = await kinds.served(client)
+        missing = sorted(set(PLURALS) - found)
         if missing:
+            await kinds.release_what_is_stuck(client, found)
             what = f"the API server does not serve {', '.join(missing)} of {GROUP}/{VERSION}"
             raise TransientClusterError(what, 404, "install the CRDs; the operator goes on when they are there")
 

@@ -51,3 +51,9 @@ class Declared:
         """Return an extension's entry in the last goal: not that of one of the same name that is gone."""
         before = self.last.entry(extension.meta.key.name) if self.last is not None else None
         return before if before is not None and before.uid == extension.meta.uid else None
+
+    def leaves_since(self, extension: VirtualMachineExtension) -> datetime | None:
+        """Return since when an extension is to leave its machine: it is deleted, or the machine with all it has is."""
+        if extension.meta.deleted is None and self.machine.uninstalls:
+            return self.machine.meta.deleted
+        return extension.meta.deleted

@@ -80,13 +80,13 @@ def _compile(declared: Declared) -> Compiled:
     held, wanted = dict(settled.held), {}
     for extension in declared.extensions:
         uid = extension.meta.uid
-        if extension.meta.deleted is None and uid not in held:
+        if declared.leaves_since(extension) is None and uid not in held:
             found = _wanted(extension, declared, settled.follows.get(uid) or choices.of(extension))
             if isinstance(found, verdict.Held):
                 held[uid] = found
             else:
                 wanted[uid] = found
-    held = dependencies.hold(declared, held, lambda one: _begins(one, wanted[one.meta.uid], declared, numbers))
+    held = dependencies.hold(declared, held, lambda one: _begins(one, wanted.get(one.meta.uid), declared, numbers))
 
     entries: dict[str, Entry] = {}
     for entry in last.extensions if last is not None else ():
@@ -100,10 +100,11 @@ def _compile(declared: Declared) -> Compiled:
     # The oldest first: whoever came last finds the goal full.
     for extension in sorted(declared.extensions, key=lambda extension: extension.meta.age_order):
         uid, name = extension.meta.uid, extension.meta.key.name
-        before = declared.before(extension)
-        if extension.meta.deleted is not None:
-            if before is not None:
-                entries[name] = numbers.answer(_leaving(extension, before, declared.now))
+        since = declared.leaves_since(extension)
+        if since is not None:
+            leaving = _leaving(extension, since, declared, numbers)
+            if leaving is not None:
+                entries[name] = numbers.answer(leaving)
                 numbers.keep(entries[name])
             continue
         if uid in held:
@@ -206,13 +207,21 @@ def _left_over(entry: Entry, declared: Declared) -> Entry | None:
     return replace(entry, state=EntryState.ORPHAN) if entry.state is EntryState.ENABLED else entry
 
 
-def _leaving(extension: VirtualMachineExtension, before: Entry, now: datetime) -> Entry:
-    """Return the entry of an extension that is being deleted."""
-    deleted = extension.meta.deleted
-    assert deleted is not None
-    late = now >= deleted + timedelta(seconds=extension.deletion_timeout_seconds)
-    state = EntryState.ORPHAN if extension.orphan_on_delete or late else EntryState.UNINSTALL
-    return replace(before, state=state)
+def _leaving(extension: VirtualMachineExtension, since: datetime, declared: Declared, numbers: Numbers) -> Entry | None:
+    """Return the entry of an extension that is to leave its machine, None where the machine never had it."""
+    entry = declared.before(extension)
+    version = extension.status.get("typeHandlerVersion")
+    if entry is None and version and extension.status.get("sequenceNumber") is not None:
+        # The goal was lost that had it. With the catalog's help the machine can still be told to uninstall it.
+        offered = declared.catalog.get(extension.handler_key, ())
+        image = next((one for one in offered if one.version.text == version), None)
+        if image is not None:
+            handler = Handler(image.handler_name, image.version.text, image.package, image.multi_config)
+            entry = replace(_entry(extension, _Wanted(handler, None), declared, numbers), settings="{}", depends_on=())
+    if entry is None:
+        return None
+    late = declared.now >= since + timedelta(seconds=extension.deletion_timeout_seconds)
+    return replace(entry, state=EntryState.ORPHAN if extension.orphan_on_delete or late else EntryState.UNINSTALL)
 
 
 def _entry(extension: VirtualMachineExtension, wanted: _Wanted, declared: Declared, numbers: Numbers) -> Entry:
@@ -242,10 +251,10 @@ def _entry(extension: VirtualMachineExtension, wanted: _Wanted, declared: Declar
     )
 
 
-def _begins(extension: VirtualMachineExtension, wanted: _Wanted, declared: Declared, numbers: Numbers) -> bool:
+def _begins(extension: VirtualMachineExtension, wanted: _Wanted | None, declared: Declared, numbers: Numbers) -> bool:
     """Tell whether something of an extension would run that the machine has not been told to run yet."""
     before = declared.before(extension)
-    return (
+    return wanted is not None and (
         before is None
         or before.handler.version != wanted.handler.version
         or _runs_again(extension, wanted, before, numbers)
