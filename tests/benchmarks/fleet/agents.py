@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.fleet.declared import BASE, Machine
-from benchmarks.fleet.wire import MERGE, Connection, Pool, RequestError, Server
+from benchmarks.fleet.wire import MERGE, METADATA, Connection, Pool, RequestError, Server
 from vmext_agent import report
 
 #: What an extension takes: longer than a report is on its way, so that each is reported for itself.
@@ -81,7 +81,7 @@ class Fleet:
         """Report, again and again until it is taken."""
         while True:
             try:
-                await self._writers.request("PATCH", target, {"status": status}, MERGE)
+                await self._writers.request("PATCH", target, {"status": status}, MERGE, METADATA)
             except RequestError:
                 self.repeated += 1
                 await asyncio.sleep(_RETRY_S)
@@ -95,12 +95,7 @@ class _Agent:
         self._machine = machine
         self.connection, self._connecting = fleet.dial()
         self._known: Mapping[str, Any] = {}
-        self._wanted: dict[str, Any] = {
-            "agentVersion": "0.1.0",
-            "guest": {"os": "debian", "version": "12", "arch": "x86_64", "hostname": machine.name, "kernel": "6.1.0"},
-            "extensions": {},
-            "highestSequenceNumber": 0,
-        }
+        self._wanted: dict[str, Any] = {**facts(machine.name), "extensions": {}, "highestSequenceNumber": 0}
         self._uid = ""
         self._generation = 0
         self._entries: list[dict[str, Any]] = []
@@ -144,9 +139,9 @@ class _Agent:
 
     async def _work(self) -> None:
         while (entry := self._next()) is not None:
-            began = _now()
+            began = now()
             await asyncio.sleep(WORK_S)
-            documents = {**self._wanted["extensions"], entry["name"]: _done(entry, began)}
+            documents = {**self._wanted["extensions"], entry["name"]: document(entry, began)}
             highest = max(self._wanted["highestSequenceNumber"], entry["sequenceNumber"])
             self._wanted = {**self._wanted, "extensions": documents, "highestSequenceNumber": highest}
             self._report()
@@ -175,19 +170,25 @@ class _Agent:
             self._known = wanted
 
 
+def facts(name: str) -> dict[str, Any]:
+    """Return what an agent says of itself and of its machine."""
+    guest = {"os": "debian", "version": "12", "arch": "x86_64", "hostname": name, "kernel": "6.1.0", "python": "3.11.2"}
+    return {"agentVersion": "0.1.0", "guest": guest}
+
+
 def _key(entry: Mapping[str, Any]) -> dict[str, Any]:
     named = {field: entry[field] for field in ("uid", "state", "sequenceNumber")}
     return {**named, "version": entry["handler"]["version"]}
 
 
-def _done(entry: Mapping[str, Any], began: str) -> dict[str, Any]:
+def document(entry: Mapping[str, Any], began: str) -> dict[str, Any]:
     """Return what a real agent reports of an extension that has succeeded, or is removed."""
-    document = {**_key(entry), "startTime": began, "endTime": _now()}
+    made = {**_key(entry), "startTime": began, "endTime": now()}
     if entry["state"] != "enabled":
-        return document | {"outcome": "Removed", "operation": "Uninstall"}
-    said = {"status": "success", "operation": "Enable", "code": 0, "message": "Enable succeeded", "time": _now()}
+        return made | {"outcome": "Removed", "operation": "Uninstall"}
+    said = {"status": "success", "operation": "Enable", "code": 0, "message": "Enable succeeded", "time": now()}
     output = {"name": "StdOut", "status": "success", "code": 0, "message": "configured\n"}
-    return document | {
+    return made | {
         "outcome": "Succeeded",
         "operation": "Enable",
         "installedVersion": entry["handler"]["version"],
@@ -196,5 +197,6 @@ def _done(entry: Mapping[str, Any], began: str) -> dict[str, Any]:
     }
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time as the API has it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -86,7 +86,13 @@ def acts_table(played: Sequence[Played]) -> Table:
     for name in ("machines", "act", "s", "writes", "a second", "to raw", *_PROCESSES):
         table.add_column(name, no_wrap=True, justify="left" if name == "act" else "right")
     for one in played:
-        acts = {"raw": one.raw, "cold start": one.cold, "change of all": one.changed, "restart": one.restarted}
+        acts = {
+            "raw": one.raw,
+            "declaring": one.declared,
+            "cold start": one.cold,
+            "change of all": one.changed,
+            "restart": one.restarted,
+        }
         for name, cost in (acts | {"idle": one.idle}).items():
             if cost is not None:
                 cpu = [f"{cost.cpu_s.get(who, 0.0) * 1000 / max(1, cost.writes):.2f}" for who in _PROCESSES]

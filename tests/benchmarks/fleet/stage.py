@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import control_plane
-from benchmarks.fleet import declared, wire
+from benchmarks.fleet import declared, raw, wire
 from benchmarks.fleet.agents import Fleet
 from benchmarks.fleet.declared import EACH, Machine
 from benchmarks.fleet.meter import Cost, Meter
@@ -21,6 +21,7 @@ from development.operator_process import Operator
 
 #: Users write this many objects at once, and as many agents report at once.
 USERS, WRITERS = 32, 64
+_KINDS = ("virtualmachines", "virtualmachineextensions", "virtualmachineextensionimages", "goalstates")
 #: What is applied for its own sake while the fleet is in work.
 CANARY = Machine("fleet-0", "canary")
 CAUGHT_UP = "every machine looked at"
@@ -138,7 +139,7 @@ async def prepared(
     with control_plane.running(folder / "control-plane", binaries, large=count > 1000) as cluster:
         house.install(cluster)
         machines = declared.machines(count)
-        for namespace in sorted({machine.namespace for machine in machines}):
+        for namespace in sorted({raw.NAMESPACE, *(machine.namespace for machine in machines)}):
             cluster.kubectl("create", "namespace", namespace)
         server = wire.Server(cluster.kubeconfig)
         operator = Operator(credentials.of_operator(cluster, folder), folder / "operator.log")
@@ -159,18 +160,21 @@ async def prepared(
 
 
 @contextlib.asynccontextmanager
-async def operators_watches(stage: Stage) -> AsyncIterator[None]:
-    """Have the watches open that the operator would have, and let go of all that they bring."""
+async def watches(stage: Stage, machines: Sequence[Machine]) -> AsyncIterator[None]:
+    """Have the watches open that the operator and some machines' agents would have; all that they bring is let go."""
+    targets = [f"{declared.BASE}/{plural}?watch=1" for plural in _KINDS]
+    for machine in machines:
+        target = f"{declared.BASE}/namespaces/{machine.namespace}/goalstates?watch=1"
+        targets.append(f"{target}&fieldSelector=metadata.name%3D{machine.name}")
+    version = (await stage.users.get(f"{declared.BASE}/goalstates?limit=1"))["metadata"]["resourceVersion"]
+    connections = [wire.Connection(stage.server) for _ in targets]
 
-    async def drain(connection: wire.Connection, plural: str, version: str) -> None:
-        async for _ in connection.watch(f"{declared.BASE}/{plural}?watch=1&resourceVersion={version}"):
+    async def drain(connection: wire.Connection, target: str) -> None:
+        async for _ in connection.watch(f"{target}&resourceVersion={version}"):
             pass
 
-    connections, tasks = [], []
-    for plural in ("virtualmachines", "virtualmachineextensions", "virtualmachineextensionimages", "goalstates"):
-        connections.append(wire.Connection(stage.server))
-        version = (await stage.users.get(f"{declared.BASE}/{plural}?limit=1"))["metadata"]["resourceVersion"]
-        tasks.append(asyncio.create_task(drain(connections[-1], plural, version)))
+    await asyncio.gather(*(connection.open() for connection in connections))
+    tasks = [asyncio.create_task(drain(*both)) for both in zip(connections, targets, strict=True)]
     try:
         yield
     finally:

@@ -19,6 +19,8 @@ Object = dict[str, Any]
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON = "application/json"
+#: Instead of the whole object, what the real agent has itself answered.
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 #: An object has at most 1.5 MiB, and an event is a line.
 _LINE = 4 << 20
 
@@ -57,10 +59,12 @@ class Connection:
         self._server = server
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def request(self, method: str, target: str, body: object = None, content_type: str = JSON) -> bytes:
+    async def request(
+        self, method: str, target: str, body: object = None, content_type: str = JSON, accept: str = JSON
+    ) -> bytes:
         """Make a request and return the answer's body. Raises RequestError."""
         try:
-            status, reader, headers = await self._send(method, target, body, content_type)
+            status, reader, headers = await self._send(method, target, body, content_type, accept)
             content = b"".join([part async for part in _parts(reader, headers)])
         except (OSError, asyncio.IncompleteReadError) as error:
             self.close()
@@ -71,7 +75,7 @@ class Connection:
 
     async def watch(self, target: str) -> AsyncIterator[bytes]:
         """Yield the events of a watch, a line each, until the server ends it. Raises RequestError."""
-        status, reader, headers = await self._send("GET", target, None, JSON)
+        status, reader, headers = await self._send("GET", target, None, JSON, JSON)
         rest = b""
         async for part in _parts(reader, headers):
             if status >= 300:
@@ -95,12 +99,12 @@ class Connection:
         return self._streams
 
     async def _send(
-        self, method: str, target: str, body: object, content_type: str
+        self, method: str, target: str, body: object, content_type: str, accept: str
     ) -> tuple[int, asyncio.StreamReader, dict[bytes, bytes]]:
         reader, writer = await self.open()
         content = b"" if body is None else json.dumps(body).encode()
         head = (
-            f"{method} {target} HTTP/1.1\r\nHost: {self._server.host}\r\nAccept: application/json\r\n"
+            f"{method} {target} HTTP/1.1\r\nHost: {self._server.host}\r\nAccept: {accept}\r\n"
             f"Content-Type: {content_type}\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         writer.write(head.encode() + content)
@@ -129,11 +133,13 @@ class Pool:
         for connection in self._all:
             self._free.put_nowait(connection)
 
-    async def request(self, method: str, target: str, body: object = None, content_type: str = JSON) -> bytes:
+    async def request(
+        self, method: str, target: str, body: object = None, content_type: str = JSON, accept: str = JSON
+    ) -> bytes:
         """Make a request as soon as a connection is free and return the answer's body. Raises RequestError."""
         connection = await self._free.get()
         try:
-            return await connection.request(method, target, body, content_type)
+            return await connection.request(method, target, body, content_type, accept)
         finally:
             self._free.put_nowait(connection)
 
