@@ -69,6 +69,10 @@ class Connection:
         except (OSError, asyncio.IncompleteReadError) as error:
             self.close()
             raise RequestError(f"{method} {target}", 0, repr(error)) from error
+        except asyncio.CancelledError:
+            # Its answer is still to come, and would be taken for that of the next request.
+            self.close()
+            raise
         if status >= 300:
             raise RequestError(f"{method} {target}", status, content[:500].decode(errors="replace"))
         return content
