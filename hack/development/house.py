@@ -105,6 +105,8 @@ def running(
     sources: Sequence[Path] = (ROOT / "extensions" / "CustomScript",),
     cluster: control_plane.Cluster | None = None,
     namespace: str = "default",
+    operator_server: str | None = None,
+    operator_options: Sequence[str] = (),
 ) -> Iterator[House]:
     """Run everything until the block ends: a control plane of its own unless one is given, and the operator.
 
@@ -114,6 +116,8 @@ def running(
         sources: packages to build, to serve and to enter into the catalog.
         cluster: a control plane that runs already.
         namespace: for machines and extensions.
+        operator_server: another address by which the operator reaches the API server, such as a proxy's.
+        operator_options: of the operator's command line.
     """
     with contextlib.ExitStack() as closing:
         if cluster is None:
@@ -124,7 +128,8 @@ def running(
         served = folder / "packages"
         served.mkdir(parents=True, exist_ok=True)
         server = closing.enter_context(PackageServer(served))
-        operator = Operator(credentials.of_operator(cluster, folder), folder / "operator.log")
+        kubeconfig = credentials.of_operator(cluster, folder, server=operator_server)
+        operator = Operator(kubeconfig, folder / "operator.log", *operator_options)
         closing.callback(operator.stop)
         house = House(folder, cluster, api, operator, served, server.url, closing)
         for source in sources:

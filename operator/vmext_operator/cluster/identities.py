@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
-from vmext_operator.errors import ConflictError, NotFoundError, TransientClusterError
+from vmext_operator.errors import ClusterError, ConflictError, NotFoundError, TransientClusterError
 
 SECRETS, ACCOUNTS = "core/v1/secrets", "core/v1/serviceaccounts"
 
@@ -40,9 +40,16 @@ class Identities:
 
     async def read_secret(self, key: Key) -> Mapping[str, str]:
         """Return a Secret's data in base64. Raises ClusterError, whose words are never of the content."""
-        found = await self._client.request("GET", path(SECRETS, key))
-        data: Mapping[str, str] = found.get("data") or {}
-        return data
+        try:
+            found = await self._client.request("GET", path(SECRETS, key))
+        except ClusterError as error:
+            # Whoever answers for the API server may have put what he has of the Secret into the answer.
+            words = "what the answer says is not repeated, since it may be of the content"
+            raise type(error)(f"reading Secret {key}", error.status, words) from None
+        data = found.get("data")
+        if not isinstance(data, dict):
+            return {}
+        return {name: value for name, value in data.items() if isinstance(value, str)}
 
     async def apply(self, kind: str, key: Key, obj: Mapping[str, Any]) -> None:
         """Have an object be as wanted, whether it was there or not. Raises ClusterError."""

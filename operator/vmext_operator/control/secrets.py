@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -145,7 +144,8 @@ class Vault:
             return verdict.stalls(Reason.SECRET_UNREADABLE, message)
         try:
             plain = base64.b64decode(data[declared.key]) if declared.key in data else None
-        except binascii.Error:
+        except ValueError:
+            # Letters that base64 does not have.
             plain = b""
         held = protected.refusal(declared, plain)
         return held if held is not None else plain or b""
