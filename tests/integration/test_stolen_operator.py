@@ -342,6 +342,7 @@ def test_the_policies_themselves_are_sound(cluster: control_plane.Cluster, api: 
         "vmext-operator-belongings",
         "vmext-operator-objects",
         "vmext-operator-tokens",
+        "vmext-pins",
     ]
     for policy in found.values():
         assert policy["spec"]["failurePolicy"] == "Fail"
