@@ -14,6 +14,9 @@ from development.api import Api
 from development.house import CONFIG
 from guests import agent_machine
 from guests.agent_machine import GATE, HANDLER, Machine, eventually
+from support.certificates import certificate, private_pem, rsa_key
+from vmext_operator.cluster import envelopes
+from vmext_operator.core.certificate import read
 
 FOLDER = f"/var/lib/waagent/{HANDLER}-1.0.0"
 
@@ -92,22 +95,32 @@ def test_a_number_is_not_forgotten_with_the_agents_records(machine: Machine) -> 
 # -- settings
 
 
+def sealed(machine: Machine, number: int) -> dict[str, str]:
+    """Put a key where handlers look for it; return settings that are encrypted to it, as an entry has them."""
+    pem = certificate("uid-vm", rsa_key(number))
+    name = read(pem).thumbprint
+    machine.guest.write(f"/var/lib/waagent/{name}.crt", pem.encode())
+    machine.guest.write(f"/var/lib/waagent/{name}.prv", private_pem(rsa_key(number)))
+    return {"protectedSettings": envelopes.seal(b"{}", pem), "thumbprint": name}
+
+
 def test_a_ciphertext_encrypted_anew_is_written_and_runs_nothing(machine: Machine) -> None:
+    first, second = sealed(machine, 1), sealed(machine, 2)
     machine.want()
-    entry = machine.entries["one"] = {**machine.entries["one"], "protectedSettings": "e30=", "thumbprint": "A" * 40}
+    entry = machine.entries["one"] = machine.entries["one"] | first
     machine.apply()
     machine.ends("Succeeded")
-    eventually(lambda: settings(machine, 1)["protectedSettings"] == "e30=")
+    eventually(lambda: settings(machine, 1)["protectedSettings"] == first["protectedSettings"])
     ran = len(machine.order())
 
-    machine.entries["one"] = {**entry, "protectedSettings": "e31=", "thumbprint": "B" * 40}
+    machine.entries["one"] = entry | second
     machine.apply()
-    eventually(lambda: settings(machine, 1)["protectedSettingsCertThumbprint"] == "B" * 40)
+    eventually(lambda: settings(machine, 1)["protectedSettingsCertThumbprint"] == second["thumbprint"])
 
     assert settings(machine, 1) == {
         "publicSettings": {},
-        "protectedSettings": "e31=",
-        "protectedSettingsCertThumbprint": "B" * 40,
+        "protectedSettings": second["protectedSettings"],
+        "protectedSettingsCertThumbprint": second["thumbprint"],
     }
     assert len(machine.order()) == ran
     assert machine.ends("Succeeded")["operation"] == "Enable"

@@ -63,6 +63,7 @@ def test_what_is_signed_is_this_text() -> None:
         ("no base64", "by none of the keys"),
         ("AAAA", "by none of the keys"),
     ],
+    ids=map(str, range(12)),
 )
 def test_a_signature_is_good_for_one_package_by_one_of_its_publishers_keys(by: str, refused: str) -> None:
     found = signature.refusal(extension_image.parse(image(by=by)), KEYS)
@@ -87,6 +88,7 @@ def test_who_has_no_keys_need_not_sign() -> None:
         "".join(public_pem(publisher_key(1)).splitlines()[1:-1]),
         base64.b64encode(RAW).decode(),
     ],
+    ids=["PEM", "PEM of Windows", "its body", "the key alone"],
 )
 def test_a_key_is_read_in_every_usual_form(value: str) -> None:
     keys = signature.parse_keys({"VMExt": [value]})
@@ -115,6 +117,7 @@ def test_a_key_is_read_in_every_usual_form(value: str) -> None:
             "is no public key of Ed25519",
         ),
     ],
+    ids=map(str, range(7)),
 )
 def test_keys_that_can_not_be_used_are_said_to_be_none(document: object, why: str) -> None:
     with pytest.raises(ParseError, match=why):

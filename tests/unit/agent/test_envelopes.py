@@ -49,9 +49,9 @@ def test_what_is_an_object_can_be_read(layout: Layout, settings: Settings) -> No
 @pytest.mark.parametrize(
     ("settings", "reason", "words"),
     [
-        (sealed(b"{}", OTHERS, ANOTHER), "WrongCertificate", f"the certificate {ANOTHER}, and this machine has no key"),
+        (sealed(b"{}", OTHERS, ANOTHER), "WrongCertificate", "this machine has no key of it"),
         # Another machine's ciphertext under this one's thumbprint.
-        (sealed(b"{}", OTHERS), "ProtectedSettingsInvalid", f"can't be opened with the key of {MY_NAME}"),
+        (sealed(b"{}", OTHERS), "ProtectedSettingsInvalid", "can't be opened with the key of"),
         (goal_state.settings_of("{}", "AAAA", MY_NAME), "ProtectedSettingsInvalid", "can't be opened"),
         (goal_state.settings_of("{}", "AAA", MY_NAME), "ProtectedSettingsInvalid", "can't be opened"),
         (sealed(CANARY.encode()), "ProtectedSettingsInvalid", "are no JSON object"),
