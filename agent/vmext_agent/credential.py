@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 _LIMIT = 1 << 16
 #: A token that did not work is tried again after this long, if it is still wanted.
 _TRY_AGAIN_S = 60.0
+_OLD_FORM = "kubernetes.io/serviceaccount"
 
 
 class Claims(NamedTuple):
-    """What a token says of itself; times in seconds since 1970."""
+    """What a token says of itself; times in seconds since 1970, 0 for a token that has none: it does not end."""
 
     id: str
     bound_uid: str
@@ -135,6 +137,9 @@ class Credential:
             found = claims(files.read(self._config.token_file, _LIMIT).decode("ascii").strip())
         except (OSError, ValueError):
             return facts
+        if not found.expires_at:
+            facts["credential"] = {"id": found.id}
+            return facts
         facts["credential"] = {
             "id": found.id,
             "boundUID": found.bound_uid,
@@ -145,12 +150,15 @@ class Credential:
 
 
 def claims(token: str) -> Claims:
-    """Return what a ServiceAccount's token says of itself. Raises ValueError where it is none that ends."""
+    """Return what a ServiceAccount's token says of itself. Raises ValueError where it is none."""
     try:
         payload = token.split(".")[1]
         document = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        if document.get(f"{_OLD_FORM}/service-account.uid") and "exp" not in document:
+            # What a cluster's controller puts into a Secret has no name of its own and no end.
+            return Claims(hashlib.sha256(token.encode()).hexdigest()[:32], "", 0.0, 0.0)
         bound = document["kubernetes.io"].get("secret", {})
-        found = Claims(
+        return Claims(
             str(document["jti"])[:64],
             str(bound.get("uid", ""))[:64],
             clock.number(document["iat"]),
@@ -159,4 +167,3 @@ def claims(token: str) -> Claims:
     except (IndexError, KeyError, TypeError, AttributeError, RecursionError):
         # Nothing of it is said: it may be a good one.
         raise ValueError("it is no token of a ServiceAccount") from None
-    return found

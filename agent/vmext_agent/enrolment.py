@@ -208,6 +208,8 @@ def _token(path: str) -> str:
         found = credential.claims(files.read(path, _LIMIT).decode("ascii").strip())
     except (OSError, ValueError) as error:
         return f"{path} can't be used: {error}"
+    if not found.expires_at:
+        return "good until it is revoked"
     left_h = (found.expires_at - time.time()) / 3600
     if left_h <= 0:
         return f"ended {-left_h:.1f} h ago; enrol the machine anew: kubectl vmext enroll"

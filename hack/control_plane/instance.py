@@ -31,10 +31,18 @@ class ControlPlane:
         audit: True writes every request to ``audit.log``, a JSON line each, without bodies.
         outlive: whether its processes go on when the one who started them ends.
         large: whether it is to hold a fleet: etcd may grow to 8 GiB, and history is forgotten every minute.
+        options: more of the API server's command line.
     """
 
     def __init__(
-        self, folder: Path, binaries: Binaries, *, audit: bool = False, outlive: bool = False, large: bool = False
+        self,
+        folder: Path,
+        binaries: Binaries,
+        *,
+        audit: bool = False,
+        outlive: bool = False,
+        large: bool = False,
+        options: Sequence[str] = (),
     ) -> None:
         self.folder = folder.absolute()
         self.kubeconfig = self.folder / "kubeconfig"
@@ -43,8 +51,14 @@ class ControlPlane:
         self.binaries = binaries
         self._outlive = outlive
         self._large = large
+        self._options = options
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._held = contextlib.ExitStack()
+
+    @property
+    def token_key(self) -> Path:
+        """Return the key that its API server signs tokens with."""
+        return self._keys.service_account_key
 
     @property
     def server(self) -> str:
@@ -77,7 +91,7 @@ class ControlPlane:
         command = programs.api_server(
             self.binaries, self._keys, self._port.number, audit=self.audit_log is not None, large=self._large
         )
-        self._spawn("kube-apiserver", command)
+        self._spawn("kube-apiserver", [*command, *self._options])
         self._wait("kube-apiserver", self._probe("/readyz"))
         self._wait("kube-apiserver", self._probe("/api/v1/namespaces/default"))
 
@@ -161,7 +175,9 @@ def record(folder: Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def running(folder: Path, binaries: Binaries, *, audit: bool = False, large: bool = False) -> Iterator[ControlPlane]:
+def running(
+    folder: Path, binaries: Binaries, *, audit: bool = False, large: bool = False, options: Sequence[str] = ()
+) -> Iterator[ControlPlane]:
     """Run a control plane until the block ends, or until the one who runs it does, however that ends.
 
     Args:
@@ -169,12 +185,13 @@ def running(folder: Path, binaries: Binaries, *, audit: bool = False, large: boo
         binaries: its programs.
         audit: True has its ``audit_log`` written.
         large: True for one that holds a fleet.
+        options: more of the API server's command line.
 
     Raises:
         ControlPlaneError: it does not start, or a program of it ended before the block did; the message quotes the
             program's last words.
     """
-    instance = ControlPlane(folder, binaries, audit=audit, large=large)
+    instance = ControlPlane(folder, binaries, audit=audit, large=large, options=options)
     try:
         instance.start()
         yield instance

@@ -51,6 +51,13 @@ def main() -> None:
         help="for how long machines' tokens are asked for (default: 30); the API server may grant less",
     )
     parser.add_argument(
+        "--credential-mode",
+        default="Renewed",
+        choices=["Renewed", "LongLived"],
+        help="LongLived gives each machine a token that does not end, for where the API server grants short ones and "
+        "machines are switched off for long; whoever steals one can use it until it is revoked (default: Renewed)",
+    )
+    parser.add_argument(
         "--publisher-keys",
         type=Path,
         metavar="FILE",
@@ -101,6 +108,7 @@ def main() -> None:
                 Settings(
                     arguments.namespace or _own_namespace(),
                     int(arguments.token_days * 86_400),
+                    long_lived=arguments.credential_mode == "LongLived",
                     publisher_keys=_publisher_keys(arguments.publisher_keys),
                     leases_every_s=arguments.leases_every,
                     paused=arguments.paused,

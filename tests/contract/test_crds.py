@@ -241,6 +241,9 @@ def test_a_name_too_long_for_a_machine_is_refused_with_the_limit(api: Api) -> No
     machine = good("VirtualMachine")
     machine["metadata"]["name"] = "x" * 64
     assert "use at most 63 characters" in refusal(api, machine)
+    for name in ("web-1-enroll", "web-1-token"):
+        machine["metadata"]["name"] = name
+        assert "would be that of another machine's credentials" in refusal(api, machine)
     extension = good("VirtualMachineExtension")
     extension["metadata"]["name"] = "x" * 81
     assert "use at most 80 characters" in refusal(api, extension)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from support import objects
 from support.certificates import certificate, private_pem, rsa_key, signature
 from vmext_operator.api import virtual_machine
-from vmext_operator.api.credential import CertificateRequest, Held, NextToken, Pinned
+from vmext_operator.api.credential import LONG_AGO, NEVER, CertificateRequest, Held, NextToken, Pinned
 from vmext_operator.cluster import envelopes
 from vmext_operator.core import identity
 from vmext_operator.core.identity import Settled
@@ -57,6 +57,7 @@ def test_the_first_certificate_that_is_proposed_is_pinned() -> None:
 
 
 _PINNED = settle(proposes()).pinned
+ENDLESS = Held("ours", "", LONG_AGO, NEVER)
 
 
 def test_another_one_needs_the_signature_of_the_one_that_is_pinned() -> None:
@@ -105,6 +106,53 @@ def test_what_the_machine_says_of_its_token_is_noted_only_for_its_anchor() -> No
 def renew_in_days(held: Held | None, following: NextToken | None = None, pinned: Pinned = _PINNED) -> float | None:
     found = identity.renew_in_s(pinned, held, following, VM, NOW)
     return None if found is None else found / 86_400
+
+
+def test_for_how_long_a_token_was_granted_is_noted_and_0_for_one_that_does_not_end() -> None:
+    assert settle(held=token(lives=10)).pinned.lifetime_s == 10 * 86_400
+    assert settle(held=token(bound="uid-enrolment")).pinned.lifetime_s is None
+    before = settle(held=token(), pinned=_PINNED).pinned
+    # Said before it was enrolled anew, it says nothing of what it has now.
+    assert settle(proposes(anchor="uid-before"), held=ENDLESS, pinned=before).pinned == before
+    found = settle(proposes(), held=ENDLESS, pinned=before).pinned
+    assert (found.lifetime_s, found.expires_at) == (0, "")
+    assert (found.certificate, found.anchor_uid) == (_PINNED.certificate, ANCHOR)
+
+
+def test_who_has_a_token_that_does_not_end_is_given_one_that_does_where_that_is_wanted() -> None:
+    assert renew_in_days(ENDLESS) == 0
+    assert renew_in_days(ENDLESS, upcoming(30)) == pytest.approx(30 - 600 / 86_400)
+    assert renew_in_days(ENDLESS, upcoming(-1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("held", "following", "wanted"),
+    [
+        (None, None, False),
+        (token(bound="uid-enrolment"), None, True),
+        (token(), None, True),
+        (token(), upcoming(30), True),
+        (token(), NextToken("ours", "sealed", _PINNED.thumbprint, ""), True),
+        (ENDLESS, NextToken("ours", "sealed", _PINNED.thumbprint, ""), False),
+        (ENDLESS, NextToken("other", "sealed", _PINNED.thumbprint, ""), True),
+        (ENDLESS, NextToken("ours", "sealed", "CD" * 20, ""), True),
+        (ENDLESS, None, True),
+    ],
+)
+def test_a_token_for_good_is_looked_for_until_the_machine_uses_it(
+    held: Held | None, following: NextToken | None, wanted: bool
+) -> None:
+    assert identity.wants_long_lived(_PINNED, held, following) is wanted
+    assert not identity.wants_long_lived(Pinned(ANCHOR), held, following)
+
+
+def test_a_token_for_good_is_the_clusters_own_and_ends_with_its_secret() -> None:
+    made = identity.long_lived_secret(virtual_machine.parse(objects.machine("web-1")))
+
+    assert made["metadata"]["name"] == "vmext-vm-web-1-token"
+    assert made["metadata"]["annotations"]["kubernetes.io/service-account.name"] == "vmext-vm-web-1"
+    assert made["type"] == "kubernetes.io/service-account-token"
+    assert "data" not in made
 
 
 def test_a_token_is_renewed_once_half_of_its_life_is_over() -> None:

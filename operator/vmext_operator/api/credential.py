@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from vmext_operator.api import fields
@@ -12,6 +12,8 @@ from vmext_operator.api import fields
 PREFIX = "vmext-vm-"
 #: An annotation of a VirtualMachine: whoever changes it has the operator look at the machine's anchor at once.
 LOOK_AGAIN = "vmext.dev/credential-changed"
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +24,15 @@ class Pinned:
         anchor_uid: UID of the Secret that all of the machine's tokens are bound to.
         certificate: in PEM, empty before the machine has proposed one.
         thumbprint: of the certificate, SHA-1 in upper-case hex.
-        expires_at: when the token ends that the agent says it has, RFC 3339.
+        expires_at: when the token ends that the agent says it has, RFC 3339; empty where it does not, or has none yet.
+        lifetime_s: for how long that token was granted, 0 for one that does not end, None where it has none yet.
     """
 
     anchor_uid: str
     certificate: str = ""
     thumbprint: str = ""
     expires_at: str = ""
+    lifetime_s: int | None = None
 
     def render(self) -> dict[str, Any]:
         """Return it as the API has it."""
@@ -38,6 +42,7 @@ class Pinned:
                 "certificate": self.certificate or None,
                 "thumbprint": self.thumbprint or None,
                 "expiresAt": self.expires_at or None,
+                "lifetimeSeconds": self.lifetime_s,
             }
         )
 
@@ -49,12 +54,13 @@ def parse_pinned(obj: Mapping[str, Any], path: str) -> Pinned:
         certificate=fields.optional(obj, path, "certificate", str) or "",
         thumbprint=fields.optional(obj, path, "thumbprint", str) or "",
         expires_at=fields.optional(obj, path, "expiresAt", str) or "",
+        lifetime_s=fields.optional(obj, path, "lifetimeSeconds", int),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
-    """The token that an agent is to use next (``GoalState.spec.credential``)."""
+    """The token that an agent is to use next (``GoalState.spec.credential``); ``expires_at`` is empty for no end."""
 
     id: str
     token: str
@@ -63,7 +69,8 @@ class NextToken:
 
     def render(self) -> dict[str, Any]:
         """Return it as the API has it."""
-        return {"id": self.id, "token": self.token, "thumbprint": self.thumbprint, "expiresAt": self.expires_at}
+        made = {"id": self.id, "token": self.token, "thumbprint": self.thumbprint}
+        return made | ({"expiresAt": self.expires_at} if self.expires_at else {})
 
 
 def parse_next_token(obj: Mapping[str, Any], path: str) -> NextToken:
@@ -72,7 +79,7 @@ def parse_next_token(obj: Mapping[str, Any], path: str) -> NextToken:
         id=fields.field(obj, path, "id", str),
         token=fields.field(obj, path, "token", str),
         thumbprint=fields.field(obj, path, "thumbprint", str),
-        expires_at=fields.field(obj, path, "expiresAt", str),
+        expires_at=fields.optional(obj, path, "expiresAt", str) or "",
     )
 
 
@@ -96,7 +103,14 @@ def parse_request(obj: Mapping[str, Any], path: str) -> CertificateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The token that an agent says it uses (``GoalState.status.credential``)."""
+    """The token that an agent says it uses (``GoalState.status.credential``).
+
+    Attributes:
+        id: of the token.
+        bound_uid: of the Secret that it is bound to, empty for one that does not end.
+        issued_at: when it was.
+        expires_at: when it ends, ``NEVER`` where it does not.
+    """
 
     id: str
     bound_uid: str
@@ -106,10 +120,10 @@ class Held:
 
 def parse_held(obj: Mapping[str, Any], path: str) -> Held:
     """Parse what a machine says of its token. Raises ParseError."""
-    issued, expires = (fields.field(obj, path, name, str) for name in ("issuedAt", "expiresAt"))
+    issued, expires = (fields.optional(obj, path, name, str) for name in ("issuedAt", "expiresAt"))
     return Held(
         id=fields.field(obj, path, "id", str),
-        bound_uid=fields.field(obj, path, "boundUID", str),
-        issued_at=fields.time(issued, f"{path}.issuedAt"),
-        expires_at=fields.time(expires, f"{path}.expiresAt"),
+        bound_uid=fields.optional(obj, path, "boundUID", str) or "",
+        issued_at=LONG_AGO if issued is None else fields.time(issued, f"{path}.issuedAt"),
+        expires_at=NEVER if expires is None else fields.time(expires, f"{path}.expiresAt"),
     )

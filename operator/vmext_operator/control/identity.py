@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from dataclasses import dataclass
 
 from vmext_operator.api import virtual_machine
-from vmext_operator.api.credential import NextToken, Pinned
+from vmext_operator.api.credential import Held, NextToken, Pinned
 from vmext_operator.api.goal_state import GoalState, Report
 from vmext_operator.api.meta import Key
 from vmext_operator.api.virtual_machine import VirtualMachine
@@ -14,6 +15,7 @@ from vmext_operator.cluster import envelopes, identities
 from vmext_operator.cluster.identities import Identities
 from vmext_operator.control.writer import Clock, Writer
 from vmext_operator.core import identity, merge_patch
+from vmext_operator.errors import NotFoundError
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 1800.0
 #: Whatever a machine proposes, it is looked at no more often than this.
 _LOOK_AGAIN_AFTER_S = 5.0
+_LOOK_FOR_TOKEN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,17 @@ class Keeper:
         writer: of statuses.
         clock: wall and monotonic time.
         token_s: for how long a token is asked for; the API server may grant less.
+        long_lived: machines are given a token that does not end, instead of ones that are renewed.
     """
 
-    def __init__(self, requests: Identities, writer: Writer, clock: Clock, token_s: int) -> None:
+    def __init__(
+        self, requests: Identities, writer: Writer, clock: Clock, token_s: int, *, long_lived: bool = False
+    ) -> None:
         self._requests = requests
         self._writer = writer
         self._clock = clock
         self._token_s = token_s
+        self._long_lived = long_lived
         self._begun = clock.monotonic()
         #: By machine's UID: when its anchor was looked at, and what its annotation was.
         self._looked: dict[str, tuple[float, str]] = {}
@@ -72,20 +79,17 @@ class Keeper:
         token = goal_state.goal.credential if goal_state is not None else None
         acknowledged = held is not None and token is not None and held.id == token.id
         if settled.pinned != machine.credential:
-            if acknowledged:
-                # What it was enrolled with is of no use any more, whoever has got hold of it.
-                name = identity.enrolment(machine.meta.key.name)
-                await self._requests.delete(identities.SECRETS, Key(machine.meta.key.namespace, name))
+            await self._end_others(machine, settled.pinned, acknowledged=acknowledged)
             status = {**machine.status, "credential": settled.pinned.render()}
             patch = merge_patch.difference(machine.status, status)
             await self._writer.patch_status(virtual_machine.PLURAL, machine.meta, patch)
             logger.info("identity changed vm=%s thumbprint=%s", machine.meta.key, settled.pinned.thumbprint or "none")
         if token is not None and token.thumbprint != settled.pinned.thumbprint:
             token = None
-        renew_in_s = identity.renew_in_s(settled.pinned, held, token, machine.meta.uid, self._clock.now())
-        if renew_in_s is not None and renew_in_s <= 0:
-            token = await self._mint(machine, settled.pinned)
-            renew_in_s = identity.renew_in_s(settled.pinned, held, token, machine.meta.uid, self._clock.now())
+        if self._long_lived:
+            token, renew_in_s = await self._give_for_good(machine, settled.pinned, held, token)
+        else:
+            token, renew_in_s = await self._renew(machine, settled.pinned, held, token)
         times = [look_in_s, *(() if renew_in_s is None else (renew_in_s,))]
         if held is not None and held.expires_at > self._clock.now():
             times.append((held.expires_at - self._clock.now()).total_seconds())
@@ -93,12 +97,14 @@ class Keeper:
 
     async def release(self, key: Key) -> None:
         """Take away all that a machine was given; its tokens end with its anchor. Raises ClusterError."""
-        namespace, name = key
-        own = Key(namespace, identity.account(name))
-        await self._requests.delete(identities.SECRETS, own)
-        await self._requests.delete(identities.SECRETS, Key(namespace, identity.enrolment(name)))
+        await self._end_tokens(key)
         for kind in reversed(identity.KINDS):
-            await self._requests.delete(kind, own)
+            await self._requests.delete(kind, Key(key.namespace, identity.account(key.name)))
+
+    async def _end_tokens(self, key: Key) -> None:
+        """End all tokens of whoever has that name. Raises ClusterError."""
+        for secret in (identity.account(key.name), identity.enrolment(key.name), identity.long_lived(key.name)):
+            await self._requests.delete(identities.SECRETS, Key(key.namespace, secret))
 
     def _look_in_s(self, machine: VirtualMachine, report: Report | None) -> float:
         """Return in how many seconds a machine's anchor is to be looked at."""
@@ -136,13 +142,59 @@ class Keeper:
             await self._requests.apply(kind, own, obj)
         if found is not None and (found.get("annotations") or {}).get("vmext.dev/vm-uid") != machine.meta.uid:
             # Of another machine that had this name: its tokens must not be this one's.
-            await self._requests.delete(identities.SECRETS, own)
+            await self._end_tokens(machine.meta.key)
             found = None
         if found is None:
             found = await self._requests.create(identities.SECRETS, namespace, identity.anchor(machine))
         if found is None:
             found = await self._requests.find(identities.SECRETS, own)
         return "" if found is None else str(found["uid"])
+
+    async def _end_others(self, machine: VirtualMachine, pinned: Pinned, *, acknowledged: bool) -> None:
+        """End the tokens of a machine that are of no use any more, whoever has got hold of them."""
+        (namespace, name), before = machine.meta.key, machine.credential
+        if acknowledged:
+            await self._requests.delete(identities.SECRETS, Key(namespace, identity.enrolment(name)))
+        # A token that does not end is not bound to the anchor: it has to go with that, or when another is in use.
+        is_other_anchor = before is not None and before.anchor_uid != pinned.anchor_uid
+        if is_other_anchor or (before is not None and before.lifetime_s == 0 != pinned.lifetime_s):
+            await self._requests.delete(identities.SECRETS, Key(namespace, identity.long_lived(name)))
+
+    async def _renew(
+        self, machine: VirtualMachine, pinned: Pinned, held: Held | None, token: NextToken | None
+    ) -> tuple[NextToken | None, float | None]:
+        """Return the token that a machine is to use next, minted where it is time for it, and when it is."""
+        uid = machine.meta.uid
+        if token is not None and not token.expires_at:
+            token = None
+        in_s = identity.renew_in_s(pinned, held, token, uid, self._clock.now())
+        if in_s is None or in_s > 0:
+            return token, in_s
+        token = await self._mint(machine, pinned)
+        return token, identity.renew_in_s(pinned, held, token, uid, self._clock.now())
+
+    async def _give_for_good(
+        self, machine: VirtualMachine, pinned: Pinned, held: Held | None, token: NextToken | None
+    ) -> tuple[NextToken | None, float | None]:
+        """Return the token that a machine is to use for good, and when to look for it again."""
+        if not identity.wants_long_lived(pinned, held, token):
+            return token, None
+        own = Key(machine.meta.key.namespace, identity.long_lived(machine.meta.key.name))
+        try:
+            found = (await self._requests.read_secret(own)).get("token")
+        except NotFoundError:
+            await self._requests.create(identities.SECRETS, own.namespace, identity.long_lived_secret(machine))
+            found = None
+        if not found:
+            # The cluster's controller fills it, in a moment.
+            return token, _LOOK_FOR_TOKEN_S
+        text = base64.b64decode(found)
+        known = identity.long_lived_id(text.decode())
+        if token is not None and token.id == known:
+            # It is the machine's to take; until it has, the Secret may be made anew under it.
+            return token, LOOK_EVERY_S
+        logger.info("long-lived token given vm=%s id=%s", machine.meta.key, known)
+        return NextToken(known, envelopes.seal(text, pinned.certificate), pinned.thumbprint, ""), None
 
     async def _mint(self, machine: VirtualMachine, pinned: Pinned) -> NextToken:
         own = Key(machine.meta.key.namespace, identity.account(machine.meta.key.name))

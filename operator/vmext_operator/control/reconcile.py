@@ -54,6 +54,7 @@ class Settings:
     Attributes:
         namespace: the operator's own.
         token_s: for how long machines' tokens are asked for.
+        long_lived: machines are given tokens that do not end.
         publisher_keys: what catalog entries have to be signed with, where their publisher is among them.
         leases_every_s: how often machines' Leases are read.
         paused: whether what machines are told of their extensions is to stay as it is.
@@ -61,6 +62,7 @@ class Settings:
 
     namespace: str
     token_s: int
+    long_lived: bool = False
     publisher_keys: signature.Keys = field(default_factory=dict)
     leases_every_s: float = heartbeats.EVERY_S
     paused: bool = False
@@ -85,7 +87,7 @@ class Reconciler:
         self._stages = Stages(clock.monotonic)
         self._heartbeats = heartbeats_
         requests = Identities(client)
-        self._keeper = Keeper(requests, self._writer, clock, settings.token_s)
+        self._keeper = Keeper(requests, self._writer, clock, settings.token_s, long_lived=settings.long_lived)
         self._checker = Checker()
         self._vault = Vault(requests, clock, settings.namespace, self._checker)
         self._paused = settings.paused

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from vmext_operator.api import GROUP
-from vmext_operator.api.credential import PREFIX, CertificateRequest, Held, NextToken, Pinned
+from vmext_operator.api.credential import NEVER, PREFIX, CertificateRequest, Held, NextToken, Pinned
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.core import certificate
 from vmext_operator.errors import CertificateError
@@ -28,6 +28,8 @@ KINDS = (
 _RENEWED_FROM, _RENEWED_TO = 0.5, 0.6
 #: What was minted is given this long to be taken before another one is.
 _TAKEN_WITHIN_S = 600.0
+#: A machine whose tokens live shorter than this is shut out by a week's holiday.
+SHORT_LIFETIME_S = 7 * 86_400
 
 
 def account(name: str) -> str:
@@ -38,6 +40,29 @@ def account(name: str) -> str:
 def enrolment(name: str) -> str:
     """Return the name of the Secret that a machine's first token is bound to, by whoever enrols it."""
     return f"{PREFIX}{name}-enroll"
+
+
+def long_lived(name: str) -> str:
+    """Return the name of the Secret with a machine's token that does not end, where there is to be one."""
+    return f"{PREFIX}{name}-token"
+
+
+def long_lived_secret(machine: VirtualMachine) -> dict[str, Any]:
+    """Return that Secret; the cluster's own controller fills it, and the token ends with it."""
+    name = machine.meta.key.name
+    own = metadata(machine)
+    annotations = {**own["annotations"], "kubernetes.io/service-account.name": account(name)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {**own, "name": long_lived(name), "annotations": annotations},
+        "type": "kubernetes.io/service-account-token",
+    }
+
+
+def long_lived_id(token: str) -> str:
+    """Return what a token without a jti is called: nobody can guess a token by it, since there is a signature in it."""
+    return hashlib.sha256(token.encode()).hexdigest()[:32]
 
 
 def belongings(machine: VirtualMachine) -> Sequence[dict[str, Any]]:
@@ -103,8 +128,12 @@ def settle(
     """
     if pinned is None or pinned.anchor_uid != anchor_uid:
         pinned = Pinned(anchor_uid)
-    if held is not None and held.bound_uid == anchor_uid:
-        pinned = replace(pinned, expires_at=held.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    is_for_anchor = request is not None and request.anchor_uid == anchor_uid
+    if held is not None and held.expires_at == NEVER and is_for_anchor:
+        pinned = replace(pinned, expires_at="", lifetime_s=0)
+    elif held is not None and held.bound_uid == anchor_uid:
+        lifetime_s = max(1, int((held.expires_at - held.issued_at).total_seconds()))
+        pinned = replace(pinned, expires_at=held.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"), lifetime_s=lifetime_s)
     if request is None or request.anchor_uid != anchor_uid:
         return Settled(pinned)
     if pinned.certificate and request.certificate == pinned.certificate:
@@ -137,13 +166,25 @@ def renew_in_s(
         return None
     life = held.expires_at - held.issued_at
     part = _RENEWED_FROM + (_RENEWED_TO - _RENEWED_FROM) * share(vm_uid)
-    # A token that is not bound to the anchor is the one that it was enrolled with.
+    # A token that is not bound to the anchor is the one that it was enrolled with, or one that does not end.
     due = held.issued_at + life * part if held.bound_uid == pinned.anchor_uid else now
     waits = upcoming is not None and upcoming.id != held.id and upcoming.thumbprint == pinned.thumbprint
-    if waits and upcoming is not None and _expiry(upcoming) > max(now, held.expires_at):
+    ends = now if held.expires_at == NEVER else max(now, held.expires_at)
+    if waits and upcoming is not None and _expiry(upcoming) > ends:
         # It has not taken yet what it was given. While that is good it is given nothing else.
         due = max(due, _expiry(upcoming) - timedelta(seconds=_TAKEN_WITHIN_S))
     return max(0.0, (due - now).total_seconds())
+
+
+def wants_long_lived(pinned: Pinned, held: Held | None, upcoming: NextToken | None) -> bool:
+    """Tell whether a machine does not use yet what it was given for good, or was given nothing that it can read."""
+    if not pinned.certificate or held is None:
+        return False
+    return upcoming is None or (held.id, pinned.thumbprint, "") != (
+        upcoming.id,
+        upcoming.thumbprint,
+        upcoming.expires_at,
+    )
 
 
 def share(uid: str) -> float:
@@ -152,4 +193,4 @@ def share(uid: str) -> float:
 
 
 def _expiry(token: NextToken) -> datetime:
-    return datetime.fromisoformat(token.expires_at)
+    return datetime.fromisoformat(token.expires_at) if token.expires_at else NEVER

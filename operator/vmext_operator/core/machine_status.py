@@ -9,6 +9,7 @@ from typing import Any
 from vmext_operator.api import conditions, fields
 from vmext_operator.api.goal_state import Report
 from vmext_operator.api.virtual_machine import VirtualMachine
+from vmext_operator.core.identity import SHORT_LIFETIME_S
 from vmext_operator.core.projection import Projected
 from vmext_operator.core.reachability import CONDITION, Presence
 from vmext_operator.core.reasons import Reason
@@ -115,4 +116,14 @@ def _enrolled(machine: VirtualMachine, refused: str) -> conditions.Condition:
         message = f"no certificate is pinned for it; enrol it: kubectl vmext enroll {machine.meta.key.name}"
         return conditions.Condition("Enrolled", "False", Reason.NOT_ENROLLED.value, message)
     message = f"it is known by the certificate {pinned.thumbprint}"
+    if pinned.lifetime_s is not None and 0 < pinned.lifetime_s < SHORT_LIFETIME_S:
+        message += (
+            f"; its tokens are granted for {_hours(pinned.lifetime_s)} alone: switched off for longer, it has to be "
+            "enrolled anew. See --token-days and --credential-mode of the operator, and the API server's "
+            "--service-account-max-token-expiration"
+        )
     return conditions.Condition("Enrolled", "True", Reason.ENROLLED.value, message)
+
+
+def _hours(seconds: int) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86_400 else f"{seconds / 86_400:.1f} days"
