@@ -238,6 +238,7 @@ class Cluster:
         message = f"{what}: {response.status} {said or response.reason}"[:2000]
         if response.status == http.client.UNAUTHORIZED:
             self._token_mark = None
+            message += "; it does not take the token, which has ended, was revoked, or is another cluster's"
         kinds: dict[int, type[ClusterError]] = {
             401: UnauthorizedError,
             403: ForbiddenError,

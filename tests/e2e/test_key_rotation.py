@@ -13,33 +13,18 @@ import yaml
 import simulated_guest
 from development.api import Object, condition
 from development.house import House, agent_service, extension
-from guests.agent_machine import manifest
 from kubectl_vmext import __main__ as plugin
+from support import smime_handler
 from support.guests import skipping
 from support.waiting import eventually
 
 PASSWORD = "correct-horse-battery-staple"
-#: A handler of the older kind: it knows smime alone. It writes down what it opened, and by which key.
-OLD_HANDLER = """\
-#!/bin/sh
-[ "$1" = enable ] || exit 0
-file=config/$ConfigSequenceNumber.settings
-name=$(sed 's/.*"protectedSettingsCertThumbprint": "\\([^"]*\\)".*/\\1/' $file)
-sed 's/.*"protectedSettings": "\\([^"]*\\)".*/\\1/' $file | base64 -d |
-    openssl smime -decrypt -inform DER -recip ../$name.crt -inkey ../$name.prv > /root/opened || exit 1
-echo "$name $(cat /root/opened)" >> /root/smime
-echo '[{"version": 1, "status": {"status": "success", "code": 0}}]' > status/$ConfigSequenceNumber.status
-"""
 
 
 @pytest.fixture(scope="module")
 def old_handler(home: House, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The catalog has a handler that knows smime alone."""
-    source = tmp_path_factory.mktemp("old")
-    (source / "handler").write_text(OLD_HANDLER)
-    (source / "HandlerManifest.json").write_bytes(manifest())
-    (source / "extension.yaml").write_text("publisher: Test\ntype: Smime\nversion: 1.0.0\n")
-    home.add_packages(source)
+    smime_handler.add(home, tmp_path_factory.mktemp("old"), "Smime")
 
 
 @pytest.fixture
@@ -108,7 +93,7 @@ def test_all_is_encrypted_anew_and_nothing_runs_again(
     home.api.wait_ready("old")
     before, given = wait_known(home, name, but=""), numbers(home, "script", "old")
     assert lines(guest, "/root/cms") == [PASSWORD]
-    assert lines(guest, "/root/smime") == [f'{before} {{"from": "git"}}']
+    assert lines(guest, "/root/Smime") == [f'{before} {{"from": "git"}}']
 
     said = guest.run(["vmext-agent", "rotate-key"]).stdout.decode()
 
@@ -123,8 +108,8 @@ def test_all_is_encrypted_anew_and_nothing_runs_again(
     assert stalled["message"].endswith(f"encrypt it anew, beside what is there: kubectl vmext encrypt --vm {name}")
     assert guest.exists(f"/var/lib/waagent/{before}.prv")
     guest.reboot()
-    eventually(lambda: len(lines(guest, "/root/smime")) == 2, "the boot enables it", timeout_s=60)
-    assert lines(guest, "/root/smime")[1].startswith(before)
+    eventually(lambda: len(lines(guest, "/root/Smime")) == 2, "the boot enables it", timeout_s=60)
+    assert lines(guest, "/root/Smime")[1].startswith(before)
     # With one for the new certificate beside it, it is the same content: nothing runs.
     both = {**of_git, **encrypted(home, name, {"from": "git"}, tmp_path, capsys)}
     home.api.apply(extension("old", name, protectedSettings={"encrypted": both}, **old))
@@ -133,13 +118,13 @@ def test_all_is_encrypted_anew_and_nothing_runs_again(
     eventually(lambda: after in guest.read(path).decode())
     assert numbers(home, "script", "old") == given
     assert lines(guest, "/root/cms") == [PASSWORD]
-    assert len(lines(guest, "/root/smime")) == 2
+    assert len(lines(guest, "/root/Smime")) == 2
     # What is new is opened by the new key, by both commands.
     put_secret(home, name, {"commandToExecute": "echo another >> /root/cms"})
     home.api.apply(extension("script", name, protectedSettings=secret, tags={"look": "now"}))
     home.api.apply(extension("old", name, forceUpdateTag="2", protectedSettings={"encrypted": both}, **old))
     eventually(lambda: lines(guest, "/root/cms") == [PASSWORD, "another"], timeout_s=60)
-    eventually(lambda: len(lines(guest, "/root/smime")) == 3, timeout_s=60)
-    assert lines(guest, "/root/smime")[2].startswith(after)
+    eventually(lambda: len(lines(guest, "/root/Smime")) == 3, timeout_s=60)
+    assert lines(guest, "/root/Smime")[2].startswith(after)
     home.api.wait_ready("script")
     home.api.wait_ready("old")

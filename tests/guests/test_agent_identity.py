@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import control_plane
 from development import credentials
@@ -20,6 +21,7 @@ from development.house import agent_service
 from guests import agent_machine
 from guests.agent_machine import Machine, eventually
 from guests.enrolled_machine import ANCHOR, IDENTITY, UID, bundle, mode, patch_goal, pem, run, sealed
+from support import tokens
 from vmext_operator.core import certificate
 
 
@@ -86,6 +88,24 @@ def test_what_can_not_be_used_is_said_in_one_line(
     assert words in complained
     assert complained.count("\n") == 1
     assert "canary" not in complained
+
+
+def test_a_token_of_another_cluster_is_refused_in_words(bare: Machine) -> None:
+    token = credentials.issue(bare.api, bare.name)
+    foreign = tokens.signed_by(ec.generate_private_key(ec.SECP256R1()), token)
+
+    code, _, complained = run(bare, "enroll", given=bundle(bare, token=foreign))
+
+    assert code == 1
+    assert (
+        "401 Unauthorized; it does not take the token, which has ended, was revoked, or is another cluster's"
+        in complained
+    )
+    assert foreign not in complained
+    # Nothing is lost by it: with a good one it goes on.
+    before = pem(bare)
+    assert run(bare, "enroll", given=bundle(bare))[0] == 0
+    assert pem(bare) == before
 
 
 def test_a_machine_is_enrolled_as_one_thing_at_a_time(bare: Machine) -> None:

@@ -218,8 +218,37 @@ def test_what_is_no_good_certificate_is_refused_in_words(operator: Operator, api
     pinned(api)
 
 
+@pytest.mark.parametrize(
+    ("proposed", "words"),
+    [
+        ("no certificate at all", "it is no certificate"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "it is no certificate"),
+        ("", "it is no certificate"),
+        (certificate("another-uid", rsa_key(2)), "it is not for"),
+    ],
+    ids=["words", "PEM of nothing", "nothing", "another's"],
+)
+def test_what_is_no_certificate_leaves_the_one_that_is_pinned(
+    operator: Operator, api: Api, proposed: str, words: str
+) -> None:
+    anchor = enrol(api)
+    before = credential(api.get("VirtualMachine", NAME))
+    propose(api, proposed, anchor)
+
+    def is_refused(found: Object | None) -> bool:
+        enrolled = [one for one in (found or {})["status"].get("conditions", ()) if one["type"] == "Enrolled"]
+        return bool(enrolled) and enrolled[0]["reason"] == "CertificateRefused" and words in enrolled[0]["message"]
+
+    api.wait("VirtualMachine", NAME, is_refused)
+    assert credential(api.get("VirtualMachine", NAME)) == before
+
+
 def test_a_machine_made_anew_under_a_name_has_nothing_of_the_one_before(operator: Operator, api: Api) -> None:
     anchor = enrol(api)
+    others = [f"{ACCOUNT}-enroll", f"{ACCOUNT}-token"]
+    for name in others:
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}
+        api.request("POST", path(api, "secrets", ""), body)
     operator.stop()
     api.request(
         "PATCH", api.path("VirtualMachine", NAME), {"metadata": {"finalizers": None}}, "application/merge-patch+json"
@@ -232,3 +261,4 @@ def test_a_machine_made_anew_under_a_name_has_nothing_of_the_one_before(operator
     other = anchored(api)
     assert other != anchor
     assert credential(api.get("VirtualMachine", NAME)) == {"anchorUID": other}
+    assert [uid(api, "secrets", name) for name in others] == [None, None]
