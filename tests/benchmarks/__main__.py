@@ -10,6 +10,7 @@ from pathlib import Path
 
 import control_plane
 from benchmarks import agent_cost, growth, latency, output, overhead
+from benchmarks.enrolment import play as enrolment_play
 from benchmarks.figure import Figure
 from benchmarks.fleet import play
 from benchmarks.growth import Cost
@@ -34,10 +35,12 @@ def main() -> int:
         with control_plane.available(folder / "control-plane", report) as cluster:
             figures = _measure_all_of_it(cluster, folder, report)
             of_the_agent, costs = _measure_the_agent(cluster, folder, report)
+        enrolled, of_sizes, about_enrolment = enrolment_play.measure(folder / "enrolment", report)
         played = play.fleets(FLEETS, folder, report)
     of_fleets, tables = play.results_of(played)
-    figures += [*of_the_agent, *growth.figures(costs), *of_fleets]
-    return output.finish(console, figures, growth.points(costs), [growth.table(costs), *tables])
+    figures += [*of_the_agent, *growth.figures(costs), *enrolled, *of_fleets]
+    points = [*growth.points(costs), *of_sizes]
+    return output.finish(console, figures, points, [growth.table(costs), *about_enrolment, *tables])
 
 
 def _measure_all_of_it(cluster: control_plane.Cluster, folder: Path, report: Callable[[str], None]) -> list[Figure]:

@@ -34,16 +34,20 @@ class RequestError(Exception):
 
 
 class Server:
-    """Where an API server is and who asks it, from a kubeconfig with files or data for the keys."""
+    """Where an API server is and who asks it, from a kubeconfig with files or data for the keys.
 
-    def __init__(self, kubeconfig: Path) -> None:
+    With `keyless`, nobody in particular asks: each connection has a token for that.
+    """
+
+    def __init__(self, kubeconfig: Path, *, keyless: bool = False) -> None:
         config = yaml.safe_load(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         parts = urlsplit(cluster["server"])
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 443
         self.tls = ssl.create_default_context()
         self.tls.load_verify_locations(**_authority(cluster))
-        self.tls.load_cert_chain(user["client-certificate"], user["client-key"])
+        if not keyless:
+            self.tls.load_cert_chain(user["client-certificate"], user["client-key"])
 
 
 def _authority(cluster: Mapping[str, str]) -> dict[str, str]:
@@ -53,10 +57,11 @@ def _authority(cluster: Mapping[str, str]) -> dict[str, str]:
 
 
 class Connection:
-    """One connection, kept open; one request at a time."""
+    """One connection, kept open; one request at a time. ``token`` says who asks, where the server was not told."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, token: str = "") -> None:
         self._server = server
+        self.token = token
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def request(
@@ -107,9 +112,10 @@ class Connection:
     ) -> tuple[int, asyncio.StreamReader, dict[bytes, bytes]]:
         reader, writer = await self.open()
         content = b"" if body is None else json.dumps(body).encode()
+        who = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
         head = (
             f"{method} {target} HTTP/1.1\r\nHost: {self._server.host}\r\nAccept: {accept}\r\n"
-            f"Content-Type: {content_type}\r\nContent-Length: {len(content)}\r\n\r\n"
+            f"{who}Content-Type: {content_type}\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         writer.write(head.encode() + content)
         lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
@@ -131,6 +137,7 @@ class Pool:
     """A number of connections that many share."""
 
     def __init__(self, server: Server, size: int) -> None:
+        self.server = server
         self._all = [Connection(server) for _ in range(size)]
         # The one that was used last is used next: those that nobody needs are not opened.
         self._free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
