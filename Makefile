@@ -24,6 +24,12 @@ test: $(VENV)/ready ## Run every test on real parts (ARGS="-k name" for some)
 	@$(RUN) -m helm
 	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
+.PHONY: test-gitops
+test-gitops: $(VENV)/ready ## Test with real Flux, which is built once (ARGS="-k name" for some)
+	@$(RUN) -m control_plane fetch
+	@$(RUN) -m flux
+	@$(PYTEST) tests/gitops $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/ready ## Run the random tests in full counts, on from where it was (ARGS="--only fuzz --fresh")
 	@$(RUN) -m soak $(ARGS)
@@ -60,6 +66,10 @@ charts: $(VENV)/ready ## Bring the charts' made files up to date: CRDs, and the 
 .PHONY: plugin
 plugin: $(VENV)/ready ## Build kubectl vmext as a wheel and as one file, into build/plugin
 	@$(RUN) -m plugin --out build/plugin
+
+.PHONY: reference
+reference: $(VENV)/ready ## Write docs/reference anew from crds/
+	@$(RUN) -m reference
 
 .PHONY: control-plane
 control-plane: $(VENV)/ready ## Start a control plane of your own on this machine and print how to reach it
