@@ -16,6 +16,8 @@ from support import clusters
 
 _numbers = itertools.count(1)
 ALLOWED_SKIPS = Path(__file__).parent / "skips.txt"
+#: Run by a command of its own, make test-gitops: Flux takes ten minutes to build where it is not cached.
+APART = Path(__file__).parent / "gitops"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,6 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Watch for skips, once: not in the processes that xdist starts."""
     if config.getoption("--only-listed-skips") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Skips(), "skips")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what runs apart, unless it is named."""
+    named = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
+    if collection_path == APART and not any(path.resolve().is_relative_to(APART) for path in named):
+        return True
+    return None
 
 
 class _Skips:

@@ -15,8 +15,17 @@ from control_plane.errors import SourceError
 from control_plane.progress import Progress, Report
 
 MODULES = Path(__file__).resolve().parents[1] / "go"
+_LIST_S = 300.0
 #: On two cores with nothing cached, for people to know what they wait for.
-_MINUTES = {"etcd": 1, "kube-apiserver": 8, "kube-controller-manager": 3, "kubectl": 1, "helm": 3}
+_MINUTES = {
+    "etcd": 1,
+    "kube-apiserver": 8,
+    "kube-controller-manager": 3,
+    "kubectl": 1,
+    "helm": 3,
+    "source-controller": 9,
+    "kustomize-controller": 2,
+}
 
 
 def build_all(wanted: versions.Versions, folder: Path, environment: Mapping[str, str], report: Report) -> str:
@@ -58,7 +67,7 @@ def check_pin(module: str, required: str, version: str) -> None:
 
 
 def _pinned(file: Path, name: str) -> str:
-    match = re.search(rf"^(?:require )?\s*{re.escape(name)} v(\S+)$", file.read_text(), re.MULTILINE)
+    match = re.search(rf"^(?:require )?\s*{re.escape(name)} v(\S+)(?: // indirect)?$", file.read_text(), re.MULTILINE)
     if match is None:
         raise SourceError(f"hack/go/{file.parent.name}/go.mod does not require {name}")
     return match[1]
@@ -85,9 +94,7 @@ def build(
     Raises:
         SourceError: there is no Go, or it fails.
     """
-    go = shutil.which("go", path=environment.get("PATH"))
-    if go is None:
-        raise SourceError("there is no go on PATH; install Go, or make the release addresses reachable")
+    go = _go(environment)
     # Programs that need no C compiler to be built and no C library to run, for this machine whatever is set for others.
     target = {"CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": versions.architecture(), "GOWORK": "off"}
     report(f"compiling {output.name} (about {_MINUTES[output.name]} min on two cores when nothing is cached)")
@@ -118,6 +125,42 @@ def build(
     if building.returncode != 0:
         raise SourceError(f"go build {package} ended with {building.returncode}: {' | '.join(last)}")
     progress.done(f"{output.stat().st_size >> 20} MiB")
+
+
+def module_folder(module: str, required: str, environment: Mapping[str, str]) -> Path:
+    """Return the folder of the sources of a required module, which has been built from.
+
+    Args:
+        module: the folder under hack/go that requires it.
+        required: the module's path.
+        environment: what Go is configured by.
+
+    Raises:
+        SourceError: there is no Go, or it does not know.
+    """
+    command = [_go(environment), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", required]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=MODULES / module,
+            env={**environment, "GOWORK": "off"},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_LIST_S,
+        )
+    except subprocess.CalledProcessError as error:
+        raise SourceError(f"go list {required} ended with {error.returncode}: {error.stderr.strip()}") from error
+    except subprocess.TimeoutExpired as error:
+        raise SourceError(f"go list {required} did not end within {_LIST_S:.0f} s") from error
+    return Path(done.stdout.strip())
+
+
+def _go(environment: Mapping[str, str]) -> str:
+    go = shutil.which("go", path=environment.get("PATH"))
+    if go is None:
+        raise SourceError("there is no go on PATH; install Go, or make the release addresses reachable")
+    return go
 
 
 class _Ticker:

@@ -55,13 +55,22 @@ def read(file: Path = FILE) -> Versions:
 
 
 def release(name: str, file: Path = FILE) -> Release:
+    """Read one program's pinned version, and where it is released. Raises ControlPlaneError."""
+    found = version(name, file)
+    try:
+        return Release(found, tomllib.loads(file.read_text())[name]["releases"].rstrip("/"))
+    except (KeyError, AttributeError) as error:
+        raise ControlPlaneError(f"{file.name} does not name versions and releases: {error!r}") from error
+
+
+def version(name: str, file: Path = FILE) -> str:
     """Read one program's pinned version. Raises ControlPlaneError."""
     try:
-        part = tomllib.loads(file.read_text())[name]
-        if not _RELEASE.fullmatch(part["version"]):
-            raise ControlPlaneError(f"{file.name}: {part['version']!r} is no release such as 1.2.3")
-        return Release(part["version"], part["releases"].rstrip("/"))
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        found = tomllib.loads(file.read_text())[name]["version"]
+        if not _RELEASE.fullmatch(found):
+            raise ControlPlaneError(f"{file.name}: {found!r} is no release such as 1.2.3")
+        return str(found)
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise ControlPlaneError(f"{file.name} does not name versions and releases: {error!r}") from error
 
 
