@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,19 +25,33 @@ class Wish:
     spec: Mapping[str, Any] = field(default_factory=dict)
 
 
-def default_name(vm_name: str, type_: str) -> str:
-    """Return the name of an extension that was given none: names are a namespace's here, and a machine's in Azure."""
-    return f"{vm_name}-{type_}".lower()
+def name_for(vm_name: str, publisher: str | None, type_: str, on_machine: Iterable[Mapping[str, Any]]) -> str:
+    """Return the name of an extension that was given none: of the one of that type, if its machine has one already.
+
+    Else it is called after machine and type: names are a namespace's here, and a machine's in Azure.
+    Raises UsageError where the machine has several of that type, and none is called so.
+    """
+    default = f"{vm_name}-{type_}".lower()
+    same = sorted(
+        str(one["metadata"]["name"])
+        for one in on_machine
+        if one["spec"]["type"].lower() == type_.lower()
+        and (publisher is None or one["spec"]["publisher"].lower() == publisher.lower())
+    )
+    if default in same or not same:
+        return default
+    if len(same) > 1:
+        raise UsageError(f"{vm_name} has several of type {type_}: {', '.join(same)}; say --extension-instance-name")
+    return same[0]
 
 
-def check_name(name: str) -> str:
-    """Return a name that an extension can have. Raises UsageError."""
+def check_name(name: str) -> None:
+    """Refuse a name that no extension can have. Raises UsageError."""
     if len(name) > MAX_NAME or not _NAME.fullmatch(name):
         raise UsageError(
             f"{name} can't be the name of an extension: lower-case letters, digits, - and . only, "
             f"{MAX_NAME} characters at most; give one by --extension-instance-name"
         )
-    return name
 
 
 def declared(name: str, namespace: str, wish: Wish, before: Mapping[str, Any] | None) -> dict[str, Any]:

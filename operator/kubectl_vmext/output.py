@@ -21,6 +21,8 @@ from kubectl_vmext.errors import UsageError
 F = TypeVar("F", bound=Callable[..., object])
 FORMATS = ("table", "json", "yaml", "tsv")
 
+#: Of a table, where the field's own name is Azure's secret.
+_HEADINGS = {"typeHandlerVersion": "Version", "typePropertiesType": "Type", "vmName": "VM"}
 #: JSON itself leaves these as they are.
 _UNPRINTABLE = {number: f"\\u{number:04x}" for number in range(0x7F, 0xA0)}
 _SPELLED = {number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0)) if chr(number) not in "\n\t"}
@@ -115,4 +117,4 @@ def _table(value: object, columns: Sequence[str]) -> None:
 
 
 def _heading(name: str) -> str:
-    return name[:1].upper() + name[1:]
+    return _HEADINGS.get(name) or name[:1].upper() + name[1:]

@@ -23,8 +23,7 @@ def _lines(obj: Mapping[str, Any]) -> Iterator[str]:
     yield f"{obj['metadata']['name']}: {shown}: {state}{run}"
     if status.get("startTime"):
         yield f"began {status['startTime']}" + (f", ended {status['endTime']}" if status.get("endTime") else "")
-    for condition in status.get("conditions") or ():
-        yield f"{condition['type']}={condition['status']} {condition['reason']}: {condition['message'].rstrip()}"
+    yield from _conditions(status)
     said = status.get("handlerStatus")
     if said:
         yield f"handler {said.get('status')} (code {said.get('code', 0)}): {str(said.get('message', '')).rstrip()}"
@@ -41,3 +40,14 @@ def _lines(obj: Mapping[str, Any]) -> Iterator[str]:
     if version:
         yield f"  /var/lib/waagent/{handler}-{version}/status/   its status files"
     yield "  /var/log/waagent.log                 the agent's log"
+
+
+def _conditions(status: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the conditions; what stands below as a status too, or was said just above, is not said again."""
+    said = {str(one.get("message", "")).strip() for one in status.get("statuses") or ()}
+    for condition in status.get("conditions") or ():
+        message = condition["message"].strip()
+        yield f"{condition['type']}={condition['status']} {condition['reason']}" + (
+            "" if message in said else f": {message}"
+        )
+        said.add(message)

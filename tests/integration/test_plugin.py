@@ -186,7 +186,7 @@ def test_list_and_show_print_what_az_prints(typed: Plugin, api: Api, machine: st
         "commandToExecute: echo hello\n"
     )
     table = typed.good("list").out.splitlines()
-    assert table[0].split()[:3] == ["Name", "VmName", "ProvisioningState"]
+    assert table[0].split()[:3] == ["Name", "VM", "ProvisioningState"]
     assert table[1].split() == ["web-1-customscript", "web-1", "Creating", "VMExt", "CustomScript", "2.1"]
 
 

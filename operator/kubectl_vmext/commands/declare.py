@@ -57,7 +57,11 @@ def set_(at: where.Where, /, **said: Any) -> None:
     secret = _protected(said["protected_settings"])
     cluster = at.cluster()
     machine = chosen.machine(cluster, said["vm_name"])
-    name = declaration.check_name(said["own_name"] or declaration.default_name(said["vm_name"], said["type_"]))
+    name = said["own_name"]
+    if name is None:
+        own = chosen.on_machine(cluster, said["vm_name"])
+        name = declaration.name_for(said["vm_name"], said["publisher"], said["type_"], own)
+    declaration.check_name(name)
     before = _before(cluster, name)
     spec: dict[str, Any] = {}
     if settings is not None:

@@ -65,7 +65,9 @@ def _enrolled(machine: Object) -> Finding:
     name, status = _name(machine), machine.get("status") or {}
     found = condition(status, "Enrolled")
     if found is not None and found["status"] != "True":
-        return warn(name, f"{found['reason']}: {found['message']}", f"kubectl vmext enroll {name}")
+        # What follows the semicolon is the remedy in its own words.
+        said = f"{found['reason']}: {found['message'].partition(';')[0]}"
+        return warn(name, said, f"kubectl vmext enroll {name}")
     thumbprint = (status.get("credential") or {}).get("thumbprint")
     return ok(name, f"enrolled as {thumbprint}" if thumbprint else "enrolled")
 

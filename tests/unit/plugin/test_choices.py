@@ -14,7 +14,7 @@ from hypothesis import given as such
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from kubectl_vmext import azure_view, catalog, chosen, declaration, enrolment, given, output, package_file
+from kubectl_vmext import azure_view, catalog, chosen, declaration, enrolment, given, output, package_file, transcript
 from kubectl_vmext.errors import NotFoundError, TakenError, UsageError
 from support import objects
 
@@ -80,6 +80,31 @@ def test_what_is_not_said_stays_and_what_can_not_change_is_left_as_it_stands() -
         "timeout": "5m",
         "forceUpdateTag": "x",
     }
+
+
+def test_an_extension_without_a_name_is_the_one_that_is_there_already() -> None:
+    theirs, own = objects.extension("hello"), objects.extension("web-1-customscript")
+    for there, wanted in (
+        ([], "web-1-customscript"),
+        ([theirs], "hello"),
+        ([theirs, own], "web-1-customscript"),
+        ([objects.extension("x", spec={"type": "Other"})], "web-1-customscript"),
+    ):
+        assert declaration.name_for("web-1", "vmext", "customscript", there) == wanted
+    assert declaration.name_for("web-1", "Other", "CustomScript", [theirs]) == "web-1-customscript"
+    with pytest.raises(UsageError, match="has several of type CustomScript: a, b"):
+        declaration.name_for("web-1", None, "CustomScript", [objects.extension("a"), objects.extension("b")])
+
+
+def test_what_was_said_once_is_not_said_again_in_the_logs() -> None:
+    ready = {"type": "Ready", "status": "False", "reason": "ExecutionFailed", "message": "boom\n"}
+    status = {"code": "c", "level": "Error", "displayStatus": "d", "message": "boom\n"}
+    said = transcript.of(
+        objects.extension(status={"conditions": [ready, ready | {"type": "Stalled"}], "statuses": [status]})
+    )
+    assert said.count("boom") == 1
+    said = transcript.of(objects.extension(status={"conditions": [ready, ready | {"type": "Stalled"}]}))
+    assert said.count("boom") == 1
 
 
 def test_an_extension_that_is_going_is_not_changed() -> None:
