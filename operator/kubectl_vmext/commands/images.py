@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import yaml
 
-from kubectl_vmext import azure_view, catalog, output, package_file, where
+from kubectl_vmext import azure_view, catalog, given, output, package_file, signing, where
 from kubectl_vmext.errors import NotFoundError, TakenError, UsageError
 
 
@@ -77,6 +77,7 @@ def show(
 @click.option("--description", metavar="TEXT", help="What the extension does, in a sentence.")
 @click.option("--enable-timeout", metavar="TIME", help="How long enabling may take, such as 90m.")
 @click.option("--installs-packages/--installs-no-packages", default=None, help="Wait for the package manager or not.")
+@click.option("--sign-with", metavar="KEY", help="Sign it with the publisher's private key (Ed25519, PEM).")
 @click.option("--dry-run", is_flag=True, help="Print the entry and write nothing; needs no cluster.")
 @where.pass_where
 def add(
@@ -90,6 +91,7 @@ def add(
     description: str | None,
     enable_timeout: str | None,
     installs_packages: bool | None,
+    sign_with: str | None,
     dry_run: bool,
 ) -> None:
     """Enter a package into the catalog: reads its manifest, computes its checksum.
@@ -109,6 +111,8 @@ def add(
         "installsPackages": installs_packages,
     }
     entry = package_file.entry(package_file.read(package), urls, spec)
+    if sign_with is not None:
+        entry = signing.signed(entry, given.read(sign_with), sign_with)
     if dry_run:
         print(yaml.safe_dump(entry, sort_keys=False, width=120), end="")
         return

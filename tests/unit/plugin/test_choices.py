@@ -10,13 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given as such
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from kubectl_vmext import azure_view, catalog, chosen, declaration, enrolment, given, output, package_file, transcript
+from kubectl_vmext import (
+    azure_view,
+    catalog,
+    chosen,
+    declaration,
+    enrolment,
+    given,
+    output,
+    package_file,
+    signing,
+    transcript,
+)
 from kubectl_vmext.errors import NotFoundError, TakenError, UsageError
 from support import objects
+from support.certificates import private_pem, rsa_key
+from vmext_operator.api import extension_image
+from vmext_operator.core import signature
 
 COMMANDS = {f"{name}Command": "bin/x" for name in ("install", "enable", "disable", "uninstall", "update")}
 
@@ -216,6 +232,19 @@ def test_what_is_secret_is_not_repeated_where_it_can_not_be_read() -> None:
     for text in ('{"password": "canary"', '["canary"]', "canary", '"canary"'):
         with pytest.raises(UsageError) as refused:
             given.settings(text, "--protected-settings")
+        assert "canary" not in str(refused.value)
+
+
+def test_what_is_signed_is_what_operators_take() -> None:
+    key = Ed25519PrivateKey.generate()
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    entry = signing.signed(objects.image("1.0.0"), key.private_bytes(*form).decode(), "k.pem")
+    image = extension_image.parse(entry)
+    assert signature.refusal(image, {"vmext": [key.public_key()]}) == ""
+    assert "by none of the keys" in signature.refusal(image, {"vmext": [Ed25519PrivateKey.generate().public_key()]})
+    for text, words in (("canary", "no private key"), (private_pem(rsa_key()).decode(), "no Ed25519 key")):
+        with pytest.raises(UsageError, match=words) as refused:
+            signing.signed(objects.image("1.0.0"), text, "k.pem")
         assert "canary" not in str(refused.value)
 
 
