@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from development.api import is_ready
 from development.house import House
 from kubectl_vmext import errors
 from support.plugin import Plugin
@@ -98,7 +99,8 @@ def test_run_a_script_see_it_fail_look_into_it_delete_it_and_run_it_again(typed:
     assert shown["instanceView"] == view
     assert "ech: not found" in typed.good("logs", *on, "--name", "CustomScript").out
 
-    # The machine as a whole: its agent and its handlers.
+    # The machine as a whole: its agent and its handlers. Its status is written once a second at most.
+    home.api.wait("VirtualMachine", vm, is_ready)
     whole = typed.good("instance-view", vm).json["instanceView"]
     agent = whole["vmAgent"]
     assert set(agent) == {"extensionHandlers", "statuses", "vmAgentVersion"}

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -478,3 +483,23 @@ def test_completion_offers_what_there_is(typed: Plugin, machine: str) -> None:
     assert typed.good("__complete", "--kubeconfig", "/nowhere", "instance-view", "").out == ":4\n"
     for shell in ("bash", "zsh", "fish"):
         assert "kubectl-vmext" in typed.good("completion", shell).out
+
+
+def test_what_is_waited_for_is_shown_on_a_terminal_and_nowhere_else(typed: Plugin, api: Api, machine: str) -> None:
+    api.apply(extension("hello", machine))
+    command = [sys.executable, "-m", "kubectl_vmext", *typed.where, "wait", "hello", "--created", "--timeout", "2s"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "operator"), "TERM": "xterm", "COLUMNS": "200"}
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as terminal:
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=theirs, check=False)
+        os.close(theirs)
+        shown = b""
+        # A terminal that nobody holds any more ends in an error.
+        with contextlib.suppress(OSError):
+            while part := terminal.read(65536):
+                shown += part
+    assert done.returncode == errors.TIMED_OUT
+    assert b"waiting for hello: the operator has not seen it yet" in shown
+    assert done.stdout == b""
+    piped = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert b"waiting" not in piped.stderr
