@@ -37,6 +37,8 @@ _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
 _POLL_S, _POLL_AT_MOST_S = 0.1, 1.0
 _REQUEST_S = 30.0
+#: Before a request that was turned away for now is made again.
+_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 _PAGE = 500
 
 
@@ -137,17 +139,27 @@ class Cluster:
         token = self._configuration.get_api_key_with_prefix("BearerToken")
         if token:
             headers["Authorization"] = token
+        for pause in (*_PAUSES_S, None):
+            status, content = self._answer(method, path, headers, body)
+            # Nothing was done: the server is busy, or has kinds that it has only just been told of.
+            if status != 429 or pause is None:
+                break
+            time.sleep(pause)
+        if status >= 300:
+            raise _refusal(method, path.partition("?")[0], status, _words(content))
+        return _object(self.host, content)
+
+    def _answer(
+        self, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any] | None
+    ) -> tuple[int, bytes]:
         try:
             answer = self._api.rest_client.request(
                 method, self.host + path, headers=headers, body=body, _request_timeout=_REQUEST_S
             )
-            content: bytes = answer.read()
+            return int(answer.status), bytes(answer.read())
         except (urllib3.exceptions.HTTPError, kubernetes.client.ApiException, OSError) as error:
             said = " ".join(str(error).split())[:300]
             raise NoClusterError(f"{self.host} can't be reached: {said}; is that the cluster that you mean?") from None
-        if answer.status >= 300:
-            raise _refusal(method, path.partition("?")[0], answer.status, _words(content))
-        return _object(self.host, content)
 
     def await_(
         self,
