@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import requests
 import yaml
 
 import control_plane
@@ -43,6 +45,7 @@ class Cage(NamedTuple):
     cluster: control_plane.ControlPlane
     liar: Liar
     guest: simulated_guest.Guest
+    metrics: str
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,9 @@ def cage(cluster: control_plane.Cluster, tmp_path_factory: pytest.TempPathFactor
     (source / "handler").write_bytes(HANDLER.read_bytes())
     (source / "HandlerManifest.json").write_bytes(manifest())
     (source / "extension.yaml").write_text("publisher: Test\ntype: Sealed\nversion: 1.0.0\n")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     with (
         Liar(own.server, own.ca_file) as liar,
         house.running(
@@ -64,13 +70,13 @@ def cage(cluster: control_plane.Cluster, tmp_path_factory: pytest.TempPathFactor
             cluster=cluster,
             namespace=namespace,
             operator_server=liar.url,
-            operator_options=("--log-level", "debug"),
+            operator_options=("--log-level", "debug", f"--probe-address=127.0.0.1:{port}"),
         ) as home,
     ):
         with skipping():
             guest = home.add_guest(NAME)
         home.api.apply({"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine", "metadata": {"name": NAME}})
-        yield Cage(home, own, liar, guest)
+        yield Cage(home, own, liar, guest, f"http://127.0.0.1:{port}/metrics")
 
 
 def enrol(cage: Cage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +116,12 @@ def look_everywhere(cage: Cage, needles: Needles) -> dict[str, set[str]]:
     folder, operator = cage.home.folder, cage.home.operator
     processes = {"the operator": operator.pid}
     processes |= {" ".join(process.argv): process.pid for process in cage.guest.processes()}
+    with requests.Session() as session:
+        session.trust_env = False
+        metrics = session.get(cage.metrics, timeout=30).text
+    assert "vmext_" in metrics
     return {
+        "metrics": {"/metrics"} if needles.are_in(metrics) else set(),
         "api": places.in_api(cage.cluster, needles),
         "etcd": places.in_etcd(cage.cluster.folder, needles),
         # The operator's log, what is served, the consoles of the guest; its disk is looked at by itself.
