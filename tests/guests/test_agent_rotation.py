@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -37,7 +38,13 @@ report success opened
 @pytest.fixture
 def enrolled(cluster: control_plane.Cluster, api: Api, tmp_path: Path) -> Iterator[Machine]:
     """A machine that is enrolled and has an extension with protected settings."""
-    with agent_machine.running(cluster, api, tmp_path, start=False) as machine:
+    with enrolled_with(cluster, api, tmp_path) as machine:
+        yield machine
+
+
+@contextlib.contextmanager
+def enrolled_with(cluster: control_plane.Cluster, api: Api, folder: Path, **options: Any) -> Iterator[Machine]:
+    with agent_machine.running(cluster, api, folder, start=False, **options) as machine:
         machine.guest.run(["rm", "-r", "/etc/vmext"])
         assert run(machine, "enroll", given=bundle(machine))[0] == 0
         machine.guest.start_service(agent_service())
@@ -190,6 +197,36 @@ def test_whenever_it_is_killed_there_is_a_usable_key_and_it_goes_on(enrolled: Ma
 
     assert thumbprint(enrolled) != before
     assert not [name for name in os.listdir(enrolled.guest.path(IDENTITY)) if "making" in name]
+
+
+def test_whenever_it_loses_its_power_there_is_a_usable_key_and_it_goes_on(
+    cluster: control_plane.Cluster, api: Api, tmp_path: Path
+) -> None:
+    with enrolled_with(cluster, api, tmp_path, ext4=True, small=False) as machine:
+        before = thumbprint(machine)
+        for tenths in (3, 6, 9, 12, 30):
+            machine.guest.run(["timeout", "-s", "KILL", f"{tenths / 10:.1f}", *COMMAND, "rotate-key"], check=False)
+            machine.guest.lose_power()
+            assert thumbprint(machine) == before
+            eventually(lambda: is_placed(machine, before))
+        rotate_only(machine)
+        following = thumbprint(machine, "next")
+        # The operator takes it, and the power goes when the agent may be at changing the two.
+        patch_goal(machine, thumbprint=following)
+        machine.guest.lose_power()
+
+        eventually(lambda: thumbprint(machine) == following)
+        eventually(lambda: is_placed(machine, following) and is_placed(machine, before))
+        for name in ("machine", before):
+            machine.want(protected=sealed(machine, f'{{"by": "{name}"}}'.encode(), name))
+            machine.ends("Succeeded")
+            assert opened(machine) == [f'{{"by": "{name}"}}'.encode()] * 2
+
+
+def rotate_only(machine: Machine) -> None:
+    """Have the next key made and proposed."""
+    assert run(machine, "rotate-key")[0] == 0
+    proposed(machine, pem(machine, "next"))
 
 
 def test_an_agent_that_is_killed_while_the_keys_change_places_goes_on(enrolled: Machine) -> None:
