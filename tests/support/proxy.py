@@ -85,12 +85,29 @@ class Proxy:
         self._draw = draw
         #: How often what was done.
         self.counts: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> asyncio.Server:
         """Begin to serve."""
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=1 << 22)
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._connected(reader, writer))
+            self._tasks.add(task)
+            # Also where it was cancelled before it began.
+            task.add_done_callback(lambda _: writer.transport.abort())
+            task.add_done_callback(self._tasks.discard)
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 22)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         return server
+
+    async def end(self) -> None:
+        """End all connections."""
+        for task in (tasks := list(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # What was aborted is closed in the loop's next turns.
+        await asyncio.sleep(0.05)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream: asyncio.StreamWriter | None = None
@@ -102,9 +119,8 @@ class Proxy:
         except (_EndedError, OSError, asyncio.IncompleteReadError, ssl.SSLError):
             pass
         finally:
-            for one in (writer, upstream):
-                if one is not None:
-                    one.transport.abort()
+            if upstream is not None:
+                upstream.transport.abort()
 
     async def _exchange(
         self,
@@ -182,12 +198,7 @@ def running(server: str, ca_file: Path, draw: random.Random) -> Iterator[Proxy]:
         async with await proxy.serve():
             began.set()
             await ended.wait()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # What was aborted is closed in the loop's next turn.
-        await asyncio.sleep(0.01)
+        await proxy.end()
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
