@@ -51,6 +51,10 @@ class NotFoundError(ClusterError):
     """There is no such object (404)."""
 
 
+class GoneError(ClusterError):
+    """The server no longer remembers that resourceVersion (410): list again."""
+
+
 class RefusedError(ClusterError):
     """The server will not do this however often it is asked: forbidden, invalid, too large."""
 

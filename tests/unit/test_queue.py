@@ -31,6 +31,39 @@ def test_a_key_is_in_the_queue_once() -> None:
     play(scenario)
 
 
+def test_what_somebody_waits_for_passes_the_bulk_which_still_gets_its_turns() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        for number in range(4):
+            queue.add(f"bulk-{number}")
+        for number in range(4):
+            queue.add(f"urgent-{number}", urgent=True)
+        queue.add("bulk-3", urgent=True)
+        taken = [await queue.get() for _ in range(8)]
+        assert taken[:4] == ["urgent-0", "urgent-1", "urgent-2", "bulk-0"]
+        assert taken[4:] == ["urgent-3", "bulk-3", "bulk-1", "bulk-2"]
+
+    play(scenario)
+
+
+def test_what_is_urgent_stays_so_after_a_failure_and_while_it_is_worked_on() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        queue.add("failed", urgent=True)
+        queue.add("worked-on")
+        assert [await queue.get(), await queue.get()] == ["failed", "worked-on"]
+        queue.failed("failed")
+        for key in ("bulk-0", "bulk-1"):
+            queue.add(key)
+        queue.add("worked-on", urgent=True)
+        queue.add("worked-on")
+        queue.done("worked-on")
+        assert await queue.get() == "worked-on"
+        while len(queue) < 3:
+            await asyncio.sleep(0.01)
+        assert [await queue.get(), await queue.get()] == ["bulk-0", "failed"]
+
+    play(scenario)
+
+
 def test_a_key_added_while_it_is_worked_on_is_due_again_afterwards_and_not_before() -> None:
     async def scenario(queue: KeyedQueue[str]) -> None:
         queue.add("a")
@@ -116,10 +149,11 @@ def test_a_key_has_something_to_do_since_it_was_first_added_whatever_failed_mean
     play(scenario)
 
 
-def test_the_oldest_key_waits_or_is_worked_on() -> None:
+def test_the_oldest_key_waits_urgently_or_is_worked_on() -> None:
     async def scenario(queue: KeyedQueue[str]) -> None:
+        queue.add("bulk")
         assert (queue.oldest_s, queue.working) == (0, 0)
-        queue.add("a")
+        queue.add("a", urgent=True)
         await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=0.05)
         assert queue.oldest_s >= 0.05
         key = await queue.get()

@@ -6,13 +6,24 @@ import pytest
 
 from support import objects
 from vmext_operator.api.meta import Key
-from vmext_operator.control.store import Differences, Store
+from vmext_operator.control.store import Store
 
 WEB_1 = Key("default", "web-1")
 GOAL: dict[str, Any] = {"vmUID": "u", "modelHash": "h", "lastSequenceNumber": 0, "extensions": []}
 
 
 class Changes(list[Key]):
+    """The machines that something changed for, and which of those somebody waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urgent: set[Key] = set()
+
+    def note(self, key: Key, urgent: bool) -> None:
+        self.append(key)
+        if urgent:
+            self.urgent.add(key)
+
     def taken(self) -> list[Key]:
         taken = list(self)
         self.clear()
@@ -26,7 +37,7 @@ def changes() -> Changes:
 
 @pytest.fixture
 def store(changes: Changes) -> Store:
-    return Store(changes.append)
+    return Store(changes.note)
 
 
 def test_an_older_object_does_not_replace_a_newer_one(store: Store, changes: Changes) -> None:
@@ -91,9 +102,31 @@ def test_a_full_list_brings_the_deletions_that_no_watch_told(store: Store, chang
     list_version = objects.meta("any")["resourceVersion"]
     store.observe("virtualmachineextensions", objects.extension("younger-than-the-list"))
     changes.clear()
-    assert store.replace("virtualmachineextensions", [stays], list_version) == Differences(0, 1)
+    assert store.retain("virtualmachineextensions", {Key("default", "stays")}, list_version) == 1
     assert [one.meta.key.name for one in store.extensions_of(WEB_1)] == ["stays", "younger-than-the-list"]
     assert changes.taken() == [WEB_1]
+
+
+def test_what_we_write_ourselves_is_no_change(store: Store, changes: Changes) -> None:
+    store.observe("virtualmachineextensions", objects.extension())
+    store.observe("goalstates", objects.goal_state("web-1", GOAL))
+    changes.clear()
+    store.observe("virtualmachineextensions", objects.extension(finalizers=["x"]), ours=True)
+    store.observe("goalstates", objects.goal_state("web-1", GOAL, generation=2), ours=True)
+    assert not changes
+    assert store.extensions_of(WEB_1)[0].meta.finalizers == ("x",)
+
+
+def test_somebody_waits_for_what_was_just_declared_and_not_for_a_list_a_report_or_the_catalog(
+    store: Store, changes: Changes
+) -> None:
+    store.observe("virtualmachineextensions", objects.extension(), listed=True)
+    store.observe("goalstates", objects.goal_state("web-1", GOAL, {"agentVersion": "1"}))
+    store.observe("virtualmachineextensionimages", objects.image())
+    assert changes.taken() == [WEB_1, WEB_1, WEB_1]
+    assert not changes.urgent
+    store.observe("virtualmachineextensions", objects.extension(generation=2))
+    assert changes.urgent == {WEB_1}
 
 
 def test_an_object_that_is_not_understood_is_told_and_passed_over(

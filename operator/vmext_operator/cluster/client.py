@@ -12,7 +12,8 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import kopf
@@ -22,10 +23,22 @@ from kubernetes.aio import config as kubernetes_config
 from vmext_operator.api import GROUP, VERSION
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.term import Term
-from vmext_operator.errors import ConfigurationError, ConflictError, NotFoundError, RefusedError, TransientClusterError
+from vmext_operator.errors import (
+    ConfigurationError,
+    ConflictError,
+    GoneError,
+    NotFoundError,
+    RefusedError,
+    TransientClusterError,
+)
 
 FIELD_MANAGER = "vmext-operator"
 PAGE_SIZE = 500
+
+#: The server sends a bookmark about every minute: silence for longer means that the connection is dead.
+_SILENCE_S = 150.0
+#: Connections that stay open beside those of requests.
+_WATCHES = 8
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -74,10 +87,13 @@ class Client:
         except kubernetes_config.ConfigException as error:
             where = self._kubeconfig or "this is no Pod, and neither --kubeconfig nor KUBECONFIG is given"
             raise ConfigurationError(f"no API server: {where}: {error}") from error
-        configuration.connection_pool_maxsize = self._in_flight
+        configuration.connection_pool_maxsize = self._in_flight + _WATCHES
         tracing = aiohttp.TraceConfig()
         tracing.on_request_headers_sent.append(self._before_sending)
         configuration.trace_configs = [tracing]
+        # Once, instead of in a thread for each request; and no password of .netrc is ever sent.
+        configuration.proxy = configuration.proxy or _proxy(configuration.host)
+        configuration.client_session_kwargs = {"trust_env": False}
         self._api = kubernetes_client.ApiClient(configuration)
         return self
 
@@ -113,6 +129,29 @@ class Client:
             token = page["metadata"].get("continue") or ""
             if not token:
                 return
+
+    async def watch(self, plural: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield what happens to a kind after a resourceVersion, as type and object, until the server ends the watch.
+
+        Raises:
+            GoneError: the server no longer remembers that version.
+            ClusterError: no answer, a refusal, or silence for longer than the server's bookmarks allow.
+        """
+        query = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version}
+        target, rest = path(plural, None), b""
+        what = f"WATCH {target}"
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=_SILENCE_S)
+        try:
+            answer = await self._send("GET", target, query, None, _JSON, timeout)
+            async with answer:
+                if answer.status >= 300:
+                    _answer(what, answer.status, await answer.read())
+                async for part in answer.content.iter_any():
+                    *lines, rest = (rest + part).split(b"\n")
+                    for line in lines:
+                        yield _event(what, line)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise TransientClusterError(what, 0, str(error) or type(error).__name__) from error
 
     async def create(self, plural: str, namespace: str, obj: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object; one that is there already is a ConflictError. Raises ClusterError."""
@@ -159,12 +198,6 @@ class Client:
             RefusedError: any other refusal.
             LeaseLostError: it is a write, and this process may not write.
         """
-        assert self._api is not None, "the client is used inside 'async with' only"
-        configuration = self._api.configuration
-        headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
-        token = await configuration.get_api_key_with_prefix("BearerToken")
-        if token:
-            headers["Authorization"] = token
         what = f"{method} {target}"
         begun, status = time.monotonic(), 0
         try:
@@ -174,14 +207,8 @@ class Client:
                     timeout_s = min(timeout_s, self._term.check(what))
                     # The server gives it up by then too, wherever it waits there.
                     asked["timeout"] = f"{timeout_s * 1000:.0f}ms"
-                url = configuration.host + target + (f"?{urlencode(asked)}" if asked else "")
-                response = await self._api.rest_client.request(
-                    method,
-                    url,
-                    headers=headers,
-                    body=body,
-                    _request_timeout=aiohttp.ClientTimeout(total=timeout_s),
-                )
+                timeout = aiohttp.ClientTimeout(total=timeout_s)
+                response = await self._send(method, target, asked, body, content_type, timeout)
                 content = await response.read()
                 status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -190,12 +217,39 @@ class Client:
             self._told(method, target, status, time.monotonic() - begun)
         return _answer(what, status, content)
 
+    async def _send(
+        self,
+        method: str,
+        target: str,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        """Send a request and return the answer's beginning. The choke point: every request goes through here."""
+        assert self._api is not None, "the client is used inside 'async with' only"
+        configuration = self._api.configuration
+        headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
+        token = await configuration.get_api_key_with_prefix("BearerToken")
+        if token:
+            headers["Authorization"] = token
+        url = configuration.host + target + (f"?{urlencode(query)}" if query else "")
+        sent = await self._api.rest_client.request(method, url, headers=headers, body=body, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = sent.response
+        return response
+
     async def _before_sending(
         self, _session: aiohttp.ClientSession, _context: object, sent: aiohttp.TraceRequestHeadersSentParams
     ) -> None:
         """Look at the clock once more, with a connection at hand: nothing waits between here and the socket."""
         if self._term is not None and sent.method != "GET":
             self._term.check(f"{sent.method} {sent.url.path}")
+
+
+def _proxy(server: str) -> str | None:
+    """Return the proxy that the environment names for a server, None for none."""
+    parts = urlsplit(server)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def path(plural: str, key: Key | None) -> str:
@@ -207,6 +261,17 @@ def path(plural: str, key: Key | None) -> str:
     if key is not None and key.name:
         parts.append(quote(key.name, safe=""))
     return "/".join(parts)
+
+
+def _event(what: str, line: bytes) -> tuple[str, dict[str, Any]]:
+    try:
+        event = json.loads(line)
+        kind, obj = str(event["type"]), event["object"]
+    except (ValueError, KeyError, TypeError):
+        raise TransientClusterError(what, 0, f"an event is none: {line[:100]!r}") from None
+    if kind == "ERROR":
+        _answer(what, int(obj.get("code") or 500), json.dumps(obj).encode())
+    return kind, obj
 
 
 def _answer(what: str, status: int, content: bytes) -> dict[str, Any]:
@@ -223,6 +288,8 @@ def _answer(what: str, status: int, content: bytes) -> dict[str, Any]:
         raise ConflictError(what, status, message)
     if status == 404:
         raise NotFoundError(what, status, message)
+    if status == 410:
+        raise GoneError(what, status, message)
     if status in _TRANSIENT:
         raise TransientClusterError(what, status, message)
     raise RefusedError(what, status, message)

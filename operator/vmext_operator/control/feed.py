@@ -1,81 +1,92 @@
-"""kopf as the feed of the store: every event of our kinds goes in, and nothing is decided here.
+"""What changes, told to the store: a list of each kind, then a watch from there, for as long as the operator lives.
 
-kopf drops what an event handler raises and never calls it again: hence no I/O and no decision in it. The feed is a
-seam; whoever replaces it hands each event on and ends when its watch is beyond mending.
+A watch that breaks goes on from where it was; one that is too old (410) begins again with a list, which also brings
+what was deleted meanwhile. A watch that is silent for longer than the server's bookmarks allow is a dead one.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from typing import Any
+import asyncio
+import logging
+import random
+from collections.abc import Callable
 
-import kopf
+from vmext_operator.cluster.client import Client
+from vmext_operator.control import resync
+from vmext_operator.control.store import Store
+from vmext_operator.errors import GoneError, TransientClusterError
 
-from vmext_operator.api import GROUP, VERSION
-from vmext_operator.control.resync import PLURALS
+logger = logging.getLogger(__name__)
 
-#: kopf can get stuck while it ends (tried: a watch that has failed for good while others are being made again). The
-#: process is killed then: whoever supervises it starts it again.
-LAST_RESORT_S = 10.0
-
-
-class _NoDiffBase(kopf.DiffBaseStorage):
-    """Remembers no last state: nobody asks for differences, and users' objects stay free of our annotations."""
-
-    def build(self, **_: Any) -> kopf.BodyEssence:
-        return kopf.BodyEssence({})
-
-    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
-        return None
-
-    def store(self, **_: Any) -> None:
-        return
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 5.0
 
 
-class _Patience:
-    """Back-off without end: a watch outlives an API server that is away, for however long."""
+class Feed:
+    """Follows every kind.
 
-    def __iter__(self) -> Iterator[float]:
-        yield from (0.1, 0.2, 0.4, 0.8, 1.6)
-        yield from itertools.repeat(2.0)
+    Args:
+        client: the API server.
+        store: is told.
+        listed: set once every kind is known in full: nothing may be decided before.
+        told: called with the kind and the type of each event, bookmarks included.
+        random_source: spreads retries.
+    """
 
+    def __init__(
+        self,
+        client: Client,
+        store: Store,
+        listed: asyncio.Event,
+        told: Callable[[str, str], None],
+        random_source: random.Random,
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._listed = listed
+        self._told = told
+        self._random = random_source
 
-#: Takes in an event of a kind.
-Take = Callable[[str, kopf.RawEvent], None]
+    async def run(self) -> None:
+        """Follow every kind for ever. Raises ClusterError: the API server refuses to tell."""
+        left = set(resync.PLURALS)
 
+        def listed(plural: str) -> None:
+            left.discard(plural)
+            if not left:
+                self._listed.set()
 
-def registry(take: Take, connection: kopf.ConnectionInfo) -> kopf.OperatorRegistry:
-    """Return the kopf registry whose handlers hand each event on."""
-    handlers = kopf.OperatorRegistry()
+        tasks = [asyncio.create_task(self._follow(plural, listed), name=plural) for plural in resync.PLURALS]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    @kopf.on.login(registry=handlers)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return connection
+    async def _follow(self, plural: str, listed: Callable[[str], None]) -> None:
+        while True:
+            version, _ = await resync.list_patiently(self._client, self._store, plural)
+            listed(plural)
+            try:
+                await self._watch(plural, version)
+            except GoneError as error:
+                logger.info("watch too old, listing again plural=%s error=%s", plural, error)
 
-    @kopf.on.startup(registry=handlers)
-    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-        settings.persistence.diffbase_storage = _NoDiffBase()
-        settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
-        settings.persistence.finalizer = f"{GROUP}/kopf"
-        settings.posting.enabled = False
-        settings.scanning.disabled = True
-        settings.peering.standalone = True
-        settings.watching.chunk_size = 500
-        settings.networking.error_backoffs = _Patience()
-        settings.process.ultimate_exiting_timeout = LAST_RESORT_S
-
-    for plural in PLURALS:
-        _subscribe(handlers, take, plural)
-    return handlers
-
-
-def _subscribe(handlers: kopf.OperatorRegistry, take: Take, plural: str) -> None:
-    @kopf.on.event(GROUP, VERSION, plural, id=plural, registry=handlers)
-    async def observe(event: kopf.RawEvent, **_: Any) -> None:
-        take(plural, event)
-
-
-async def run(handlers: kopf.OperatorRegistry) -> None:
-    """Run kopf until a signal ends it; raises what ends its watches otherwise."""
-    await kopf.operator(registry=handlers, standalone=True, clusterwide=True)
+    async def _watch(self, plural: str, version: str) -> None:
+        """Watch from a version on, again from the newest one when that ends. Raises GoneError when it can't go on."""
+        delay_s = _FIRST_RETRY_S
+        while True:
+            try:
+                async for kind, obj in self._client.watch(plural, version):
+                    version = obj["metadata"]["resourceVersion"]
+                    self._told(plural, kind)
+                    if kind != "BOOKMARK":
+                        self._store.observe(plural, obj, deleted=kind == "DELETED")
+                    delay_s = _FIRST_RETRY_S
+            except TransientClusterError as error:
+                logger.warning("watch broken plural=%s retry_in=%.1fs error=%s", plural, delay_s, error)
+            # A server that ends every watch at once is not asked without a breath.
+            await asyncio.sleep(delay_s * self._random.uniform(0.5, 1.0))
+            delay_s = min(_LAST_RETRY_S, delay_s * 2)

@@ -1,20 +1,28 @@
-"""A queue of keys: each is in it once, is worked on by one worker at a time, and comes back later after a failure."""
+"""A queue of keys: each is in it once, is worked on by one worker at a time, and comes back later after a failure.
+
+Two lanes: what somebody waits for passes what comes in bulk, and the bulk still gets every fourth turn.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import OrderedDict
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 K = TypeVar("K")
 
 _FIRST_RETRY_S = 0.05
 _LAST_RETRY_S = 30.0
+_BULK_EVERY = 4
+
+
+class _Turn(NamedTuple):
+    since: float
+    urgent: bool
 
 
 class KeyedQueue(Generic[K]):
-    """Keys that wait for work, first come first served.
+    """Keys that wait for work, in each lane first come first served.
 
     Args:
         random_source: spreads retries.
@@ -22,29 +30,35 @@ class KeyedQueue(Generic[K]):
 
     def __init__(self, random_source: random.Random) -> None:
         self._random = random_source
-        #: Those that wait and those that are worked on: since when, by the event loop's time.
-        self._ready: OrderedDict[K, float] = OrderedDict()
-        self._working: dict[K, float] = {}
+        #: Those that wait, by lane, and those that are worked on: since when, by the event loop's time.
+        self._urgent: dict[K, float] = {}
+        self._bulk: dict[K, float] = {}
+        self._working: dict[K, _Turn] = {}
+        self._turn = 0
         #: Since when there is something to do for a key, failures included.
         self._since: dict[K, float] = {}
         #: Keys that were added while they were worked on: they are due again when that is done.
-        self._again: dict[K, float] = {}
-        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._again: dict[K, _Turn] = {}
+        self._timers: dict[K, tuple[asyncio.TimerHandle, bool]] = {}
         self._failures: dict[K, int] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return len(self._urgent) + len(self._bulk)
 
-    def add(self, key: K) -> None:
-        """Put a key in, to be worked on as soon as a worker is free."""
+    def add(self, key: K, urgent: bool = False) -> None:
+        """Put a key in, to be worked on as soon as a worker is free; it is urgent where somebody waits for it."""
         now = asyncio.get_running_loop().time()
         self._since.setdefault(key, now)
         if key in self._working:
-            self._again.setdefault(key, now)
-        elif key not in self._ready:
-            self._ready[key] = now
+            before = self._again.get(key, _Turn(now, urgent))
+            self._again[key] = _Turn(before.since, before.urgent or urgent)
+        elif urgent:
+            self._urgent.setdefault(key, self._bulk.pop(key, now))
+            self._wake.set()
+        elif key not in self._urgent:
+            self._bulk.setdefault(key, now)
             self._wake.set()
 
     @property
@@ -54,36 +68,44 @@ class KeyedQueue(Generic[K]):
 
     @property
     def oldest_s(self) -> float:
-        """Return for how long a key has waited for a worker, or has been with one, at most; 0 where there is none.
+        """Return for how long a key has waited urgently, or has been with a worker, at most; 0 where there is none.
 
-        What failed before does not count: one object that can't be written makes nobody sick.
+        What failed before does not count: one object that can't be written makes nobody sick. Nor does the bulk: the
+        last machine of a fleet's first start waits for long while all is well, and it moves as long as workers do.
         """
         now = asyncio.get_running_loop().time()
-        return max((now - since for since in (*self._ready.values(), *self._working.values())), default=0.0)
+        times = (*self._urgent.values(), *(turn.since for turn in self._working.values()))
+        return max((now - since for since in times), default=0.0)
 
     def age_s(self, key: K) -> float:
         """Return for how long there is something to do for a key, 0 where there is nothing."""
         now = asyncio.get_running_loop().time()
         return now - self._since.get(key, now)
 
-    def add_after(self, key: K, delay_s: float) -> None:
+    def add_after(self, key: K, delay_s: float, urgent: bool = False) -> None:
         """Put a key in after a time; of several such times the soonest counts."""
         loop = asyncio.get_running_loop()
         due = loop.time() + delay_s
-        timer = self._timers.get(key)
-        if timer is not None:
+        if key in self._timers:
+            timer, was_urgent = self._timers[key]
             if timer.when() <= due:
                 return
             timer.cancel()
-        self._timers[key] = loop.call_at(due, self._due, key)
+            urgent = urgent or was_urgent
+        self._timers[key] = loop.call_at(due, self._due, key), urgent
 
     async def get(self) -> K:
         """Take the next key; the one who takes it says ``done`` or ``failed`` afterwards."""
-        while not self._ready:
+        while not len(self):
             self._wake.clear()
             await self._wake.wait()
-        key, _ = self._ready.popitem(last=False)
-        self._working[key] = asyncio.get_running_loop().time()
+        self._turn += 1
+        lane = self._urgent or self._bulk
+        if self._bulk and self._turn % _BULK_EVERY == 0:
+            lane = self._bulk
+        key = next(iter(lane))
+        del lane[key]
+        self._working[key] = _Turn(asyncio.get_running_loop().time(), lane is self._urgent)
         return key
 
     def done(self, key: K) -> None:
@@ -97,20 +119,21 @@ class KeyedQueue(Generic[K]):
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay: float = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures, 16)) * self._random.uniform(0.5, 1.0)
-        self._again.pop(key, None)
+        again = self._again.pop(key, None)
+        urgent = self._working[key].urgent or (again is not None and again.urgent)
         self._end(key)
-        self.add_after(key, delay)
+        self.add_after(key, delay, urgent)
         return delay
 
     async def idle(self) -> None:
         """Return when no key is worked on and none waits, but those that come later."""
-        while self._ready or self._working:
+        while len(self) or self._working:
             self._idle.clear()
             await self._idle.wait()
 
     def close(self) -> None:
         """Forget what would come later."""
-        for timer in self._timers.values():
+        for timer, _ in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
@@ -118,11 +141,11 @@ class KeyedQueue(Generic[K]):
         del self._working[key]
         again = self._again.pop(key, None)
         if again is not None:
-            self._since[key] = again
-            self.add(key)
-        if not self._ready and not self._working:
+            self._since[key] = again.since
+            self.add(key, again.urgent)
+        if not len(self) and not self._working:
             self._idle.set()
 
     def _due(self, key: K) -> None:
-        del self._timers[key]
-        self.add(key)
+        _, urgent = self._timers.pop(key)
+        self.add(key, urgent)

@@ -7,7 +7,7 @@ them, the goal before what is said of it, and a finalizer is taken off only when
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -197,14 +197,13 @@ class Reconciler:
     async def _protect(self, extensions: Sequence[VirtualMachineExtension], goal: Goal) -> None:
         """Put our finalizer on what the goal is about to name, so that deleting it waits for the machine."""
         named = {entry.uid for entry in goal.extensions if entry.state is EntryState.ENABLED}
-        await asyncio.gather(
-            *(
-                self._writer.add_finalizer(
-                    virtual_machine_extension.PLURAL, extension.meta, virtual_machine_extension.FINALIZER
-                )
-                for extension in extensions
-                if extension.meta.uid in named and extension.meta.deleted is None
-            )
+        finalizer = virtual_machine_extension.FINALIZER
+        await _all_of(
+            self._writer.add_finalizer(virtual_machine_extension.PLURAL, extension.meta, finalizer)
+            for extension in extensions
+            if extension.meta.uid in named
+            and extension.meta.deleted is None
+            and finalizer not in extension.meta.finalizers
         )
 
     async def _release(self, loaded: scope.Scope, goal: Goal, presence: Presence) -> list[VirtualMachineExtension]:
@@ -281,23 +280,33 @@ class Reconciler:
         self, situations: Sequence[projection.Situation]
     ) -> tuple[list[projection.Projected], list[float | None]]:
         """Write each extension's status where it differs and is worth it; return all, and when to look again."""
-        results = await asyncio.gather(*(self._project_one(situation) for situation in situations))
-        return [projected for projected, _ in results], [again for _, again in results]
+        now = self._clock.text()
+        everything: list[projection.Projected] = []
+        again: list[float | None] = []
+        writes = []
+        for situation in situations:
+            extension = situation.extension
+            age = self._stages.age(extension.vm_key, extension.meta.uid, situation.stage)
+            projected = projection.project_extension(situation, stage_age_s=age, now=now)
+            everything.append(projected)
+            patch = merge_patch.difference(extension.status, projected.status)
+            if patch and not situation.is_final and age < WORTH_WRITING_AFTER_S:
+                again.append(WORTH_WRITING_AFTER_S - age)
+                continue
+            again.append(projected.changes_in_s)
+            if patch:
+                writes.append(self._write_status(situation, projected, patch))
+        await _all_of(writes)
+        return everything, again
 
-    async def _project_one(self, situation: projection.Situation) -> tuple[projection.Projected, float | None]:
+    async def _write_status(
+        self, situation: projection.Situation, projected: projection.Projected, patch: Mapping[str, Any]
+    ) -> None:
         extension = situation.extension
-        age = self._stages.age(extension.vm_key, extension.meta.uid, situation.stage)
-        projected = projection.project_extension(situation, stage_age_s=age, now=self._clock.text())
-        patch = merge_patch.difference(extension.status, projected.status)
-        if not patch:
-            return projected, projected.changes_in_s
-        if not situation.is_final and age < WORTH_WRITING_AFTER_S:
-            return projected, WORTH_WRITING_AFTER_S - age
         if await self._writer.patch_status(virtual_machine_extension.PLURAL, extension.meta, patch):
             said = transition.say(situation, projected)
             if said is not None:
                 await self._writer.tell(_event(extension, said))
-        return projected, projected.changes_in_s
 
     async def _write_machine(self, machine: VirtualMachine, status: Mapping[str, Any]) -> float | None:
         """Write a machine's status where it differs, at most once a second."""
@@ -321,6 +330,15 @@ class Reconciler:
             for extension in loaded.extensions
             if extension.meta.deleted is not None and extension not in released
         ]
+
+
+async def _all_of(parts: Iterable[Coroutine[Any, Any, object]]) -> None:
+    """Do several things at once; most often there are none or one, for which a task of its own would be a waste."""
+    todo = list(parts)
+    if len(todo) == 1:
+        await todo[0]
+    elif todo:
+        await asyncio.gather(*todo)
 
 
 def _event(extension: VirtualMachineExtension, said: Said) -> Event:

@@ -1,4 +1,4 @@
-"""List every kind in full: before the first decision, and every few minutes after it.
+"""List every kind in full: before the first decision (the feed does), and every few minutes after it.
 
 A watch tells what changes while it stands. What was deleted while it was broken it never tells; the list does.
 """
@@ -9,18 +9,20 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TypeVar
 
 from vmext_operator.api import GROUP, VERSION, extension_image, goal_state, virtual_machine, virtual_machine_extension
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
 from vmext_operator.control import kinds
 from vmext_operator.control.metrics import Metrics
-from vmext_operator.control.store import Store
+from vmext_operator.control.store import Differences, Store
 from vmext_operator.control.watches import Watches
-from vmext_operator.errors import TransientClusterError
+from vmext_operator.errors import GoneError, TransientClusterError
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Machines last: once one is known, all that decides about it is known too.
 PLURALS = (
@@ -65,15 +67,8 @@ class Resync:
         self._clock = clock
         self._interval_s = interval_s
         self._random = random_source
-        self._is_first = True
         #: When the last list of everything ended that went well; at first, when this was made.
         self.last_good = clock()
-
-    async def list_patiently(self) -> None:
-        """Take the full list of every kind into the store, however long the API server is away. Raises ClusterError."""
-        await _patiently(self._list)
-        self.last_good = self._clock()
-        self._is_first = False
 
     async def keep_listing(self, add: Callable[[Key], None]) -> None:
         """List everything again every few minutes, for ever, and have every machine looked at.
@@ -82,9 +77,15 @@ class Resync:
             ClusterError: the API server refuses it.
             WatchHangsError: a watch tells nothing though there is something to tell.
         """
+        self.last_good = self._clock()
         while True:
             await asyncio.sleep(self._interval_s * self._random.uniform(0.8, 1.2))
-            await self.list_patiently()
+            for plural in PLURALS:
+                begun = self._clock()
+                _, found = await list_patiently(self._client, self._store, plural)
+                self._watches.listed(plural, begun, found.news)
+                self._metrics.differences(plural, found)
+            self.last_good = self._clock()
             for key in self._store.machine_keys():
                 add(key)
             if self._watches.owing():
@@ -92,25 +93,38 @@ class Resync:
                 await asyncio.sleep(patience_s)
                 self._watches.check(patience_s)
 
-    async def _list(self) -> None:
-        for plural in PLURALS:
-            begun, version = self._clock(), "0"
-            objects: list[dict[str, Any]] = []
-            async for page, version in self._client.list_all(plural):  # noqa: B007 - the last page's version is wanted
-                objects.extend(page)
-            found = self._store.replace(plural, objects, version)
-            self._watches.listed(plural, begun, found.news)
-            if not self._is_first:
-                self._metrics.differences(plural, found)
-            if found.deletions:
-                logger.warning("deletions that no watch told plural=%s count=%d", plural, found.deletions)
+
+async def list_patiently(client: Client, store: Store, plural: str) -> tuple[str, Differences]:
+    """Take the full list of a kind into the store, however long the API server is away.
+
+    Returns:
+        The list's resourceVersion, and what it brought.
+
+    Raises:
+        ClusterError: the API server refuses it.
+    """
+    return await _patiently(lambda: _list(client, store, plural))
+
+
+async def _list(client: Client, store: Store, plural: str) -> tuple[str, Differences]:
+    listed: set[Key] = set()
+    version, news = "0", 0
+    async for page, version in client.list_all(plural):  # noqa: B007 - the last page's version is wanted
+        # Page by page: fifty thousand objects as they come are a gigabyte.
+        for obj in page:
+            news += store.observe(plural, obj, listed=True)
+            listed.add(Key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
+    lost = store.retain(plural, listed, version)
+    if lost:
+        logger.warning("deletions that no watch told plural=%s count=%d", plural, lost)
+    return version, Differences(news, lost)
 
 
 async def wait_until_served(client: Client) -> None:
     """Return when the API server serves all of our kinds, and says so to those who ask what it serves.
 
-    kopf asks once, when it starts, and never watches what is missing then: the kinds of a server that is itself just
-    starting, or kinds that are installed after the operator. Raises ClusterError.
+    Kinds may be installed after the operator, and a server that is itself just starting has none of them yet. Raises
+    ClusterError.
     """
 
     async def look() -> None:
@@ -124,14 +138,13 @@ async def wait_until_served(client: Client) -> None:
     await _patiently(look)
 
 
-async def _patiently(attempt: Callable[[], Awaitable[None]]) -> None:
+async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
     delay_s = _FIRST_RETRY_S
     while True:
         try:
-            await attempt()
-        except TransientClusterError as error:
+            return await attempt()
+        except (TransientClusterError, GoneError) as error:
+            # Gone: it took longer to read all pages than the server remembers what the first one was of.
             logger.warning("trying again after=%.1fs error=%s", delay_s, error)
             await asyncio.sleep(delay_s)
             delay_s = min(_LAST_RETRY_S, delay_s * 2)
-        else:
-            return

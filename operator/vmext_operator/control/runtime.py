@@ -10,11 +10,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-import kopf
-
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
-from vmext_operator.control import feed, logs, metrics, probes, resync
+from vmext_operator.control import kopf_runtime, logs, metrics, probes, resync
+from vmext_operator.control.feed import Feed
 from vmext_operator.control.heartbeats import Heartbeats
 from vmext_operator.control.leadership import Leadership
 from vmext_operator.control.metrics import Metrics
@@ -136,23 +135,24 @@ class _Operator:
             await resync.wait_until_served(client)
             heartbeats = Heartbeats(self._clock, self._settings.leases_every_s)
             reconciler = Reconciler(client, self._store, self._clock, self._settings, heartbeats)
-            handlers = feed.registry(self._take_in, await client.kopf_login())
+            feed = Feed(client, self._store, self._everything_listed, self._told, self._random)
+            handlers = kopf_runtime.registry(await client.kopf_login())
             try:
                 await _first_of(
                     *(self._work(reconciler) for _ in range(WORKERS)),
-                    self._list(self._resync),
+                    feed.run(),
+                    self._list_again(self._resync),
                     self._tell_when_idle(),
                     heartbeats.keep_reading(client, self._store, self._queue.add, self._random),
                     # Last: when kopf ends it waits for all tasks that came after it, as if they were its own.
-                    feed.run(handlers),
+                    kopf_runtime.run(handlers),
                 )
             finally:
                 self._queue.close()
 
-    def _take_in(self, plural: str, event: kopf.RawEvent) -> None:
+    def _told(self, plural: str, kind: str) -> None:
         self._watches.told(plural)
-        self._metrics.told(plural, event["type"] or "listed")
-        self._store.observe(plural, event["object"], deleted=event["type"] == "DELETED")
+        self._metrics.told(plural, kind)
 
     def _vitals(self) -> Vitals:
         last_good = self._resync.last_good if self._resync is not None else self._clock.monotonic()
@@ -165,13 +165,9 @@ class _Operator:
             lease_looked_s=self._leadership.looked_s,
         )
 
-    async def _list(self, lists: Resync) -> None:
-        await lists.list_patiently()
-        machines = self._store.machine_keys()
-        logger.info("everything listed machines=%d", len(machines))
-        for key in machines:
-            self._queue.add(key)
-        self._everything_listed.set()
+    async def _list_again(self, lists: Resync) -> None:
+        await self._everything_listed.wait()
+        logger.info("everything listed machines=%d", len(self._store.machine_keys()))
         await lists.keep_listing(self._queue.add)
 
     async def _tell_when_idle(self) -> None:

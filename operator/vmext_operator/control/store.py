@@ -6,11 +6,11 @@ Plain dicts. What is put in is newer or it is dropped; what matters of a change 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
+from vmext_operator.api import extension_image, fields, goal_state, virtual_machine, virtual_machine_extension
 from vmext_operator.api.extension_image import ExtensionImage
 from vmext_operator.api.goal_state import GoalState
 from vmext_operator.api.meta import Key, Meta
@@ -52,11 +52,12 @@ class Store:
     """Every object of our kinds.
 
     Args:
-        changed: called with the key of each machine for which a decision may now be another one.
+        changed: called with the key of each machine for which a decision may now be another one, and whether somebody
+            waits for it: who has just declared something does.
         publisher_keys: what the catalog's entries have to be signed with, where their publisher is among them.
     """
 
-    def __init__(self, changed: Callable[[Key], None], publisher_keys: signature.Keys | None = None) -> None:
+    def __init__(self, changed: Callable[[Key, bool], None], publisher_keys: signature.Keys | None = None) -> None:
         self._changed = changed
         self._machines = _Kind(virtual_machine.PLURAL, virtual_machine.parse)
         self._extensions = _Kind(virtual_machine_extension.PLURAL, virtual_machine_extension.parse)
@@ -116,51 +117,58 @@ class Store:
 
     # -- what is told to it
 
-    def observe(self, plural: str, obj: Mapping[str, Any], *, deleted: bool = False) -> None:
-        """Take in an object as the API server gave it; an older one than is known is dropped."""
+    def observe(
+        self, plural: str, obj: Mapping[str, Any], *, deleted: bool = False, listed: bool = False, ours: bool = False
+    ) -> bool:
+        """Take in an object as the API server gave it; an older one than is known is dropped.
+
+        Args:
+            plural: its kind.
+            obj: the object.
+            deleted: whether this is the last that was seen of it.
+            listed: whether it comes with a list: nobody waits for it in particular.
+            ours: whether nothing but a write of ours is new about it: that changes no decision.
+
+        Returns:
+            Whether it was newer than what was known.
+        """
         kind = self._kind(plural)
         try:
+            key, version = _head(obj)
+            known = kind.objects.get(key)
+            if not deleted and (
+                (known is not None and int(known.meta.resource_version) >= version)
+                or kind.deleted.get(key, -1) >= version
+            ):
+                return False
             value = kind.parse(obj)
         except ParseError as error:
             metadata = obj.get("metadata") or {}
             key = Key(str(metadata.get("namespace") or ""), str(metadata.get("name")))
             logger.error("object not understood plural=%s object=%s error=%s", plural, key, error)
-            return
-        key, version = value.meta.key, int(value.meta.resource_version)
-        known = kind.objects.get(key)
-        if known is not None and int(known.meta.resource_version) >= version and not deleted:
-            return
-        if kind.deleted.get(key, -1) >= version:
-            return
+            return False
         if deleted:
-            if known is not None and known.meta.uid != value.meta.uid:
-                return
+            if kind.deleted.get(key, -1) >= version or (known is not None and known.meta.uid != value.meta.uid):
+                return False
             kind.deleted[key] = version
             self._put(kind, key, None)
         else:
             kind.deleted.pop(key, None)
-            self._put(kind, key, value)
+            self._put(kind, key, value, quietly=ours, urgent=not listed)
+        return True
 
-    def replace(self, plural: str, objects: Sequence[Mapping[str, Any]], list_version: str) -> Differences:
-        """Take in the full list of a kind, as of its resourceVersion; return what it brought."""
+    def retain(self, plural: str, listed: Set[Key], list_version: str) -> int:
+        """Forget what a full list of a kind, as of its resourceVersion, did not have; return how many those were."""
         kind = self._kind(plural)
-        before = dict(kind.objects)
-        for obj in objects:
-            self.observe(plural, obj)
-        news = sum(before.get(key) is not value for key, value in kind.objects.items())
-        listed = {
-            Key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"]): obj["metadata"]["uid"]
-            for obj in objects
-        }
         lost = [
             key
             for key, value in kind.objects.items()
-            if int(value.meta.resource_version) <= int(list_version) and listed.get(key) is None
+            if key not in listed and int(value.meta.resource_version) <= int(list_version)
         ]
         for key in lost:
-            self._put(kind, key, None)
+            self._put(kind, key, None, urgent=False)
         kind.deleted = {key: version for key, version in kind.deleted.items() if version > int(list_version)}
-        return Differences(news, len(lost))
+        return len(lost)
 
     def _kind(self, plural: str) -> _Kind[Any]:
         for kind in (self._machines, self._extensions, self._images, self._goals):
@@ -168,7 +176,7 @@ class Store:
                 return kind
         raise ValueError(plural)
 
-    def _put(self, kind: _Kind[Any], key: Key, value: Any) -> None:
+    def _put(self, kind: _Kind[Any], key: Key, value: Any, *, quietly: bool = False, urgent: bool = True) -> None:
         old = kind.objects.pop(key, None)
         if value is not None:
             kind.objects[key] = value
@@ -180,9 +188,11 @@ class Store:
             self._index_dependants(key, old, value)
         elif isinstance(one, ExtensionImage):
             _index(self._images_of, one.handler_key, key, present=value is not None)
-        if _matters(old, value):
+        if not quietly and _matters(old, value):
+            # Whatever the catalog or a machine says can wait for its turn.
+            urgent = urgent and isinstance(one, (VirtualMachine, VirtualMachineExtension))
             for machine in self._machines_of(one):
-                self._changed(machine)
+                self._changed(machine, urgent)
 
     def _index_dependants(
         self, key: Key, old: VirtualMachineExtension | None, new: VirtualMachineExtension | None
@@ -200,6 +210,16 @@ class Store:
             keys = self._extensions_with.get(value.handler_key, set())
             return {self._extensions.objects[key].vm_key for key in keys if key in self._extensions.objects}
         return set() if value is None else {value.meta.key}
+
+
+def _head(obj: Mapping[str, Any]) -> tuple[Key, int]:
+    """Return an object's key and resourceVersion. Raises ParseError."""
+    metadata = fields.field(obj, "object", "metadata", dict)
+    version = fields.field(metadata, "metadata", "resourceVersion", str)
+    if not version.isdecimal():
+        raise ParseError("metadata.resourceVersion", f"{version!r} is no number")
+    name = fields.field(metadata, "metadata", "name", str)
+    return Key(metadata.get("namespace") or "", name), int(version)
 
 
 def _index(index: dict[Any, set[Key]], under: Any, key: Key, *, present: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -47,17 +47,15 @@ class Writer:
 
     async def write_goal(self, key: Key, known: GoalState | None, goal: Goal) -> None:
         """Write a goal where it differs, on top of the very version that it was compiled from. Raises ClusterError."""
-        if known is None:
-            version = await self._create_goal_state(key, goal)
-            if goal == _beginning(goal):
-                return
-        elif known.goal == goal:
+        if known is not None and known.goal == goal:
             return
+        if known is None:
+            # A POST: one that the store does not know of yet is a conflict, and not overwritten.
+            written = await self._client.create(goal_state.PLURAL, key.namespace, _goal_object(key, goal))
         else:
-            version = known.meta.resource_version
-        body = _goal_object(key, goal, resourceVersion=version)
-        written = await self._client.apply(goal_state.PLURAL, key, body)
-        self._store.observe(goal_state.PLURAL, written)
+            body = _goal_object(key, goal, resourceVersion=known.meta.resource_version)
+            written = await self._client.apply(goal_state.PLURAL, key, body)
+        self._store.observe(goal_state.PLURAL, written, ours=True)
         logger.info(
             "goal written vm=%s generation=%s extensions=%d sequence_number=%d",
             key,
@@ -65,17 +63,6 @@ class Writer:
             len(goal.extensions),
             goal.last_sequence_number,
         )
-
-    async def _create_goal_state(self, key: Key, goal: Goal) -> str:
-        """Create a GoalState without extensions; return its resourceVersion.
-
-        Creation is a POST, so that one that the store does not know of yet is a conflict and not overwritten. What a
-        POST writes would never be given up by a later apply: hence the extensions come by apply alone.
-        """
-        created = await self._client.create(goal_state.PLURAL, key.namespace, _goal_object(key, _beginning(goal)))
-        self._store.observe(goal_state.PLURAL, created)
-        version: str = created["metadata"]["resourceVersion"]
-        return version
 
     async def delete_goal_state(self, known: GoalState | None) -> None:
         """Delete a GoalState, if it is the one that is known. Raises ClusterError."""
@@ -101,7 +88,8 @@ class Writer:
     async def patch_status(self, plural: str, meta: Meta, patch: Mapping[str, Any]) -> bool:
         """Merge a patch into an object's status; return False where the object is gone. Raises ClusterError."""
         # The UID guards an object made anew under the same name.
-        return await self._patch(plural, meta, {"metadata": {"uid": meta.uid}, "status": patch}, status=True)
+        body = {"metadata": {"uid": meta.uid}, "status": patch}
+        return await self._patch(plural, meta, body, status=True, alone=False)
 
     async def tell(self, event: Event) -> None:
         """Write an Event; one that can't be written is only logged, as its loss changes nothing."""
@@ -113,22 +101,18 @@ class Writer:
     async def _write_finalizers(self, plural: str, meta: Meta, finalizers: Sequence[str]) -> bool:
         # The resourceVersion guards other people's finalizers: a merge patch replaces the whole list.
         patch = {"metadata": {"resourceVersion": meta.resource_version, "finalizers": list(finalizers)}}
-        return await self._patch(plural, meta, patch, status=False)
+        return await self._patch(plural, meta, patch, status=False, alone=True)
 
-    async def _patch(self, plural: str, meta: Meta, patch: Mapping[str, Any], *, status: bool) -> bool:
+    async def _patch(self, plural: str, meta: Meta, patch: Mapping[str, Any], *, status: bool, alone: bool) -> bool:
+        """Patch an object; `alone` is whether nobody else can have changed it since it was read."""
         try:
             written = await self._client.patch(plural, meta.key, patch, status=status)
         except NotFoundError:
             return False
         # An object whose last finalizer was taken off is gone with this answer: it must not come back into the store.
         if written["metadata"].get("finalizers") or not written["metadata"].get("deletionTimestamp"):
-            self._store.observe(plural, written)
+            self._store.observe(plural, written, ours=alone)
         return True
-
-
-def _beginning(goal: Goal) -> Goal:
-    """Return what of a goal is there from the start and never given up."""
-    return replace(goal, extensions=(), credential=None, thumbprint="")
 
 
 def _goal_object(key: Key, goal: Goal, **metadata: str) -> dict[str, Any]:

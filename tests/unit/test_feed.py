@@ -1,0 +1,140 @@
+"""The feed and the client on a server that says what the test has it say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from support import objects
+from vmext_operator.api.meta import Key
+from vmext_operator.cluster.client import Client
+from vmext_operator.control.feed import Feed
+from vmext_operator.control.store import Store
+
+WEB_1 = Key("default", "web-1")
+MACHINES = "virtualmachines"
+#: What a watch says before it ends; None keeps it open.
+Said = list[bytes | None]
+
+
+class Server:
+    """Plays an API server: each list of machines and each watch of them is the next one of a script."""
+
+    def __init__(self, lists: list[tuple[str, list[dict[str, Any]]]], watches: list[Said]) -> None:
+        self._lists = iter(lists)
+        self._watches = iter(watches)
+        #: The versions that watches of machines were asked from.
+        self.asked: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        ours = request.path.endswith(f"/{MACHINES}")
+        if "watch" not in request.query:
+            version, items = next(self._lists) if ours else ("1", [])
+            return web.json_response({"metadata": {"resourceVersion": version}, "items": items})
+        said: Said = [None]
+        if ours:
+            self.asked.append(request.query["resourceVersion"])
+            said = next(self._watches)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for part in said:
+            if part is None:
+                await asyncio.Event().wait()
+            else:
+                await response.write(part)
+        return response
+
+
+def play(server: Server, folder: Path, scenario: Callable[[Store], Awaitable[None]]) -> list[Key]:
+    """Have a feed follow that server while a scenario goes on; return the machines for which something changed."""
+    changed: list[Key] = []
+
+    async def run() -> None:
+        application = web.Application()
+        application.router.add_get("/{rest:.*}", server.answer)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        config = folder / "kubeconfig"
+        config.write_text(json.dumps(kubeconfig(f"http://127.0.0.1:{runner.addresses[0][1]}")))
+        store = Store(lambda key, _urgent: changed.append(key))
+        try:
+            async with asyncio.timeout(20), Client(kubeconfig=str(config), term=None) as client:
+                feed = asyncio.create_task(
+                    Feed(client, store, asyncio.Event(), lambda *_: None, random.Random(1)).run()
+                )
+                try:
+                    await scenario(store)
+                finally:
+                    feed.cancel()
+                    await asyncio.gather(feed, return_exceptions=True)
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(run())
+    return changed
+
+
+def kubeconfig(server: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "x",
+        "clusters": [{"name": "x", "cluster": {"server": server}}],
+        "users": [{"name": "x", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+    }
+
+
+def event(kind: str, obj: dict[str, Any]) -> bytes:
+    return json.dumps({"type": kind, "object": obj}).encode() + b"\n"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def test_a_watch_goes_on_where_the_one_before_it_was(tmp_path: Path) -> None:
+    whole = event("ADDED", objects.machine(resourceVersion="7"))
+    bookmark = event("BOOKMARK", {"metadata": {"resourceVersion": "9"}})
+    server = Server([("5", [])], [[whole[:40], whole[40:] + bookmark], [b"no event\n"], [None]])
+
+    async def scenario(store: Store) -> None:
+        await until(lambda: len(server.asked) == 3)
+        assert store.machine(WEB_1) is not None
+
+    play(server, tmp_path, scenario)
+    assert server.asked == ["5", "9", "9"]
+
+
+def test_a_watch_that_is_too_old_begins_again_with_a_list_and_misses_no_deletion(tmp_path: Path) -> None:
+    gone = event("ERROR", {"kind": "Status", "code": 410, "message": "too old"})
+    machine = objects.machine(resourceVersion="7")
+    server = Server([("5", []), ("20", [])], [[event("ADDED", machine), gone], [None]])
+
+    async def scenario(store: Store) -> None:
+        await until(lambda: len(server.asked) == 2)
+        assert store.machine(WEB_1) is None
+
+    assert play(server, tmp_path, scenario) == [WEB_1, WEB_1], "it came, and it went"
+    assert server.asked == ["5", "20"]
+
+
+def test_a_deletion_that_a_watch_tells_is_one(tmp_path: Path) -> None:
+    machine = objects.machine(resourceVersion="4")
+    deleted = event("DELETED", objects.machine(resourceVersion="6"))
+    server = Server([("5", [machine])], [[deleted, None]])
+
+    async def scenario(store: Store) -> None:
+        await until(lambda: len(server.asked) == 1)
+        await until(lambda: store.machine(WEB_1) is None)
+
+    play(server, tmp_path, scenario)
