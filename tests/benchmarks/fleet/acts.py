@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Played:
 
     machines: int
     raw: Cost
+    raw_change: Cost
     declared: Cost
     cold: Cost
     changed: Cost | None = None
@@ -48,9 +49,10 @@ async def cold_start(stage: Stage, canary: Canary | None) -> Played:
     stage.report("raw writes, of the kinds and in the numbers of a fleet's")
     machines = raw.machines(min(_RAW, len(stage.machines)))
     async with staging.watches(stage, machines):
-        written = await stage.cost_of(_write(stage, machines))
+        written = await stage.cost_of(_write(stage, machines, raw.life))
+        changed = await stage.cost_of(_write(stage, machines, raw.change))
         await raw.take_away(stage.users)
-    stage.report(f"  {written.writes} writes, {written.writes_per_s:.0f} a second")
+    stage.report(f"  {written.writes_per_s:.0f} a second; of changes, {changed.writes_per_s:.0f} a second")
 
     stage.report(f"declaring {len(stage.machines)} machines with {EACH} extensions each")
     generations: dict[tuple[str, str], int] = {}
@@ -62,7 +64,7 @@ async def cold_start(stage: Stage, canary: Canary | None) -> Played:
     stage.report(f"  {declared.writes} writes, {declared.writes_per_s:.0f} a second")
 
     stage.report("cold start: the operator begins, and all is to be done")
-    played = Played(len(stage.machines), written, declared, declared)
+    played = Played(len(stage.machines), written, changed, declared, declared)
 
     async def converge() -> None:
         await stage.start_operator()
@@ -119,12 +121,12 @@ def busy_p50_s(played: Played) -> float:
     return max(statistics.median(seconds) for seconds in played.busy_s.values())
 
 
-async def _write(stage: Stage, machines: Sequence[Machine]) -> None:
+async def _write(stage: Stage, machines: Sequence[Machine], writes: Callable[[Machine], Iterable[raw.Write]]) -> None:
     todo = iter(machines)
 
     async def client() -> None:
         for machine in todo:
-            for one in raw.life(machine):
+            for one in writes(machine):
                 await raw.write(stage.users, one)
 
     async with asyncio.TaskGroup() as clients:

@@ -1,4 +1,4 @@
-"""Simulated agents: each watches its goal state by name and patches its status, as the real one does.
+"""Simulated agents: each watches its goal state by name, patches its status and renews its Lease, as the real one does.
 
 The rules are those of ``vmext_agent.reporter``: what is final is sent at once, what is not waits a second for something
 final to come with it, and while a report is on its way what comes is gathered for the next one. Extensions run one
@@ -21,6 +21,8 @@ from vmext_agent import report
 WORK_S = 0.05
 _DELAY_S = 1.0
 _RETRY_S = 0.5
+#: A third of the five minutes after which a machine counts as unreachable.
+_BEAT_S = 100
 _CONNECTING = 64
 
 
@@ -49,8 +51,9 @@ class Fleet:
         async with asyncio.TaskGroup() as opening:
             for agent in agents:
                 opening.create_task(agent.connect())
-        for agent in agents:
+        for number, agent in enumerate(agents):
             self.run(agent.watch(version))
+            self.run(agent.beat(_BEAT_S * number / len(agents)))
 
     def run(self, coroutine: Any) -> asyncio.Task[None]:
         """Run something of an agent until the fleet is stopped."""
@@ -76,6 +79,16 @@ class Fleet:
     def dial(self) -> tuple[Connection, asyncio.Semaphore]:
         """Return a new connection, and what is held to open it."""
         return Connection(self._server), self._connecting
+
+    async def renew(self, target: str, lease: dict[str, Any] | None, spec: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Renew a Lease as it is known, or as it is found; return it as it is now, None where that can't be done."""
+        try:
+            found = lease or await self._writers.get(target)
+            answer = await self._writers.request("PUT", target, {**found, "spec": spec})
+        except RequestError:
+            return None
+        renewed: dict[str, Any] = json.loads(answer)
+        return renewed
 
     async def patch(self, target: str, status: Mapping[str, Any]) -> None:
         """Report, again and again until it is taken."""
@@ -124,6 +137,17 @@ class _Agent:
                 if event["type"] in ("ADDED", "MODIFIED"):
                     self._take(obj)
             self.connection.close()
+
+    async def beat(self, delay_s: float) -> None:
+        """Renew the machine's Lease for as long as the fleet lives, at other times than the other agents."""
+        machine, lease = self._machine, None
+        target = f"/apis/coordination.k8s.io/v1/namespaces/{machine.namespace}/leases/vmext-vm-{machine.name}"
+        await asyncio.sleep(delay_s)
+        while True:
+            renewed = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            spec = {"holderIdentity": machine.name, "leaseDurationSeconds": 3 * _BEAT_S, "renewTime": renewed}
+            lease = await self._fleet.renew(target, lease, spec)
+            await asyncio.sleep(_BEAT_S)
 
     def _take(self, obj: Mapping[str, Any]) -> None:
         metadata = obj["metadata"]

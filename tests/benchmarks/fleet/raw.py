@@ -59,6 +59,22 @@ def life(machine: Machine) -> Iterator[Write]:
     yield Write(f"{vm}/status", machine.manifest() | {"status": {"extensions": {"total": 5, "ready": 5, "failed": 0}}})
 
 
+def change(machine: Machine) -> Iterator[Write]:
+    """Yield the writes of a change of one extension on a machine that has had its life."""
+    vmx = _extension(machine, 1)
+    yield Write(vmx, machine.extension(1, run=1), "user")
+    goal = _goal(machine)
+    goal["spec"]["extensions"][0] |= {"sequenceNumber": EACH + 1, "settings": "{}"}
+    yield Write(machine.path("goalstates"), goal)
+    report = _report(machine, _REPORTS)
+    report["status"] |= {"observedGeneration": 2, "highestSequenceNumber": EACH + 1}
+    yield Write(f"{machine.path('goalstates')}/status", report, "vmext-agent")
+    head = {"apiVersion": API_VERSION, "kind": "VirtualMachineExtension"}
+    status = {"metadata": machine.extension(1)["metadata"], "status": _extension_status(EACH + 1)}
+    yield Write(f"{vmx}/status", head | status)
+    yield Write(f"/api/v1/namespaces/{NAMESPACE}/events", _event(machine, 1), "")
+
+
 async def write(pool: wire.Pool, written: Write) -> None:
     """Make one of these writes. Raises RequestError."""
     if written.manager:

@@ -19,7 +19,9 @@ _BELONGINGS = ("serviceaccounts", "serviceaccounts/token", "roles", "rolebinding
 def figures(played: Sequence[Played], suffix: str = "") -> Iterator[Figure]:
     """Yield the figures of fleets of different sizes, the largest last, which alone was played to its end."""
     largest, before = played[-1], played[-2]
-    share = min(_to_raw(largest, act) for act in (largest.cold, largest.changed) if act is not None)
+    share = largest.cold.writes_per_s / largest.raw.writes_per_s
+    if largest.changed is not None:
+        share = min(share, largest.changed.writes_per_s / largest.raw_change.writes_per_s)
     size = f"{largest.machines:,} machines with 5 extensions"
     yield Figure(
         f"fleet_write_ratio{suffix}",
@@ -97,7 +99,7 @@ def acts_table(played: Sequence[Played]) -> Table:
             if cost is not None:
                 cpu = [f"{cost.cpu_s.get(who, 0.0) * 1000 / max(1, cost.writes):.2f}" for who in _PROCESSES]
                 numbers = [f"{cost.seconds:.1f}", str(cost.writes), f"{cost.writes_per_s:.0f}"]
-                table.add_row(f"{one.machines:,}", name, *numbers, f"{_to_raw(one, cost):.2f}", *cpu)
+                table.add_row(f"{one.machines:,}", name, *numbers, f"{_to_raw(one, name, cost):.2f}", *cpu)
     return table
 
 
@@ -135,8 +137,10 @@ def _writes_without_leases(cost: Cost) -> int:
     return sum(number for asked, number in cost.requests.items() if asked.is_write and asked.resource != "leases")
 
 
-def _to_raw(played: Played, cost: Cost) -> float:
-    return cost.writes_per_s / played.raw.writes_per_s
+def _to_raw(played: Played, act: str, cost: Cost) -> float:
+    """Return an act's rate over that of raw writes of the same kinds."""
+    raw = played.raw_change if "change" in act else played.raw
+    return cost.writes_per_s / raw.writes_per_s
 
 
 def _cpu_ms(played: Played) -> float:
