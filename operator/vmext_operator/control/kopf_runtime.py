@@ -1,6 +1,6 @@
 """kopf as what the operator runs in: start, stop, login, signals. What changes comes by the feed, not by kopf.
 
-Its event handlers cost ten times what a bare watch costs (docs/decisions/0008), and its other handlers write to users'
+Its event handlers cost ten times what a bare watch costs (docs/decisions/0012), and its other handlers write to users'
 objects: none of either is used.
 """
 

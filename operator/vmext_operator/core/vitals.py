@@ -21,7 +21,7 @@ class Vitals:
         listed: whether every kind was listed in full.
         list_age_s: since the last list of everything that went well; at first, since it began to lead.
         list_every_s: how often there is one.
-        oldest_s: for how long a machine has waited for a worker, or been with one, at most.
+        oldest_s: for how long a machine has waited urgently, or been with a worker, at most.
         lease_looked_s: since the Lease was last read or written, None where it never was.
     """
 
