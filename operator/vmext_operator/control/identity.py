@@ -13,16 +13,14 @@ from vmext_operator.api.meta import Key
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.cluster import envelopes, identities
 from vmext_operator.cluster.identities import Identities
+from vmext_operator.control import looks
+from vmext_operator.control.looks import Looks
 from vmext_operator.control.writer import Clock, Writer
 from vmext_operator.core import identity, merge_patch
 from vmext_operator.errors import NotFoundError
 
 logger = logging.getLogger(__name__)
 
-#: How often a machine's anchor is looked at without a reason: 10,000 machines are then 5.6 requests a second.
-LOOK_EVERY_S = 1800.0
-#: Whatever a machine proposes, it is looked at no more often than this.
-_LOOK_AGAIN_AFTER_S = 5.0
 _LOOK_FOR_TOKEN_S = 1.0
 
 
@@ -60,9 +58,7 @@ class Keeper:
         self._clock = clock
         self._token_s = token_s
         self._long_lived = long_lived
-        self._begun = clock.monotonic()
-        #: By machine's UID: when its anchor was looked at, and what its annotation was.
-        self._looked: dict[str, tuple[float, str]] = {}
+        self._looks = Looks(clock.monotonic)
 
     async def keep(self, machine: VirtualMachine, goal_state: GoalState | None) -> Known:
         """Bring a machine's identity to where it should be. Raises ClusterError."""
@@ -70,11 +66,11 @@ class Keeper:
         request = report.request if report is not None else None
         held = report.held if report is not None else None
         anchor_uid = machine.credential.anchor_uid if machine.credential is not None else ""
-        look_in_s = self._look_in_s(machine, report)
+        look_in_s = self._looks.due_in_s(machine, has_other_anchor=self._has_other_anchor(machine, report))
         if look_in_s <= 0:
             anchor_uid = await self._anchor(machine)
-            self._looked[machine.meta.uid] = (self._clock.monotonic(), machine.look_again)
-            look_in_s = LOOK_EVERY_S
+            self._looks.took(machine)
+            look_in_s = looks.EVERY_S
         settled = identity.settle(machine.credential, anchor_uid, request, held, machine.meta.uid)
         token = goal_state.goal.credential if goal_state is not None else None
         acknowledged = held is not None and token is not None and held.id == token.id
@@ -106,24 +102,6 @@ class Keeper:
         for secret in (identity.account(key.name), identity.enrolment(key.name), identity.long_lived(key.name)):
             await self._requests.delete(identities.SECRETS, Key(key.namespace, secret))
 
-    def _look_in_s(self, machine: VirtualMachine, report: Report | None) -> float:
-        """Return in how many seconds a machine's anchor is to be looked at."""
-        now = self._clock.monotonic()
-        looked = self._looked.get(machine.meta.uid)
-        if machine.credential is None:
-            return 0.0
-        if looked is None:
-            # After a start everything is as it was: no need to look at a whole fleet at once.
-            if machine.look_again or self._has_other_anchor(machine, report):
-                return 0.0
-            return self._begun + LOOK_EVERY_S * identity.share(machine.meta.uid) - now
-        at, seen = looked
-        if seen != machine.look_again:
-            return 0.0
-        if self._has_other_anchor(machine, report):
-            return at + _LOOK_AGAIN_AFTER_S - now
-        return at + LOOK_EVERY_S - now
-
     @staticmethod
     def _has_other_anchor(machine: VirtualMachine, report: Report | None) -> bool:
         request = report.request if report is not None else None
@@ -138,9 +116,12 @@ class Keeper:
         namespace, name = machine.meta.key
         own = Key(namespace, identity.account(name))
         found = await self._requests.find(identities.SECRETS, own)
+        is_own = found is not None and (found.get("annotations") or {}).get("vmext.dev/vm-uid") == machine.meta.uid
+        if found is not None and is_own and not self._looks.is_thorough(machine):
+            return str(found["uid"])
         for kind, obj in zip(identity.KINDS, identity.belongings(machine), strict=True):
             await self._requests.apply(kind, own, obj)
-        if found is not None and (found.get("annotations") or {}).get("vmext.dev/vm-uid") != machine.meta.uid:
+        if found is not None and not is_own:
             # Of another machine that had this name: its tokens must not be this one's.
             await self._end_tokens(machine.meta.key)
             found = None
@@ -192,7 +173,7 @@ class Keeper:
         known = identity.long_lived_id(text.decode())
         if token is not None and token.id == known:
             # It is the machine's to take; until it has, the Secret may be made anew under it.
-            return token, LOOK_EVERY_S
+            return token, looks.EVERY_S
         logger.info("long-lived token given vm=%s id=%s", machine.meta.key, known)
         return NextToken(known, envelopes.seal(text, pinned.certificate), pinned.thumbprint, ""), None
 

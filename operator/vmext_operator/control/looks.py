@@ -1,0 +1,75 @@
+"""When each machine's anchor is looked at: at once for a reason, else now and then, and never a whole fleet at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vmext_operator.api.virtual_machine import VirtualMachine
+from vmext_operator.core.identity import share
+
+#: How often without a reason: 10,000 machines are then 2.8 requests a second.
+EVERY_S = 3600.0
+#: Every so many looks, all else that the machine was given is looked after too: 1.4 requests a second more.
+_THOROUGH_EVERY = 8
+#: Whatever a machine proposes, it is looked at no more often than this.
+_AGAIN_AFTER_S = 5.0
+#: Between two machines of which nobody knows, after a start, whether what they ask for was seen before it.
+_BETWEEN_S = 0.2
+
+
+class _Look(NamedTuple):
+    at: float
+    #: What the machine's annotation was.
+    asked: str
+    number: int
+
+
+class Looks:
+    """The looks at a fleet's anchors.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._begun = clock()
+        #: By machine's UID.
+        self._last: dict[str, _Look] = {}
+        self._turns: dict[str, float] = {}
+        self._last_turn = float("-inf")
+
+    def due_in_s(self, machine: VirtualMachine, *, has_other_anchor: bool) -> float:
+        """Return in how many seconds a machine's anchor is to be looked at, 0 or less for now."""
+        now, uid = self._clock(), machine.meta.uid
+        last = self._last.get(uid)
+        if machine.credential is None or (last is not None and last.asked != machine.look_again):
+            return 0.0
+        if has_other_anchor:
+            return 0.0 if last is None else last.at + _AGAIN_AFTER_S - now
+        if last is not None:
+            return last.at + EVERY_S - now
+        # After a start everything is as it was: there is no need to look at a whole fleet at once.
+        return self._turn(uid) - now if machine.look_again else self._begun + EVERY_S * share(uid) - now
+
+    def is_thorough(self, machine: VirtualMachine) -> bool:
+        """Tell whether the look that is due is one after all that the machine was given."""
+        last = self._last.get(machine.meta.uid)
+        is_asked = machine.credential is None or (last is not None and last.asked != machine.look_again)
+        return is_asked or self._number(machine) % _THOROUGH_EVERY == 0
+
+    def took(self, machine: VirtualMachine) -> None:
+        """Take note of a look that went well."""
+        uid = machine.meta.uid
+        self._last[uid] = _Look(self._clock(), machine.look_again, self._number(machine))
+        self._turns.pop(uid, None)
+
+    def _number(self, machine: VirtualMachine) -> int:
+        last = self._last.get(machine.meta.uid)
+        return int(_THOROUGH_EVERY * share(machine.meta.uid)) if last is None else last.number + 1
+
+    def _turn(self, uid: str) -> float:
+        if uid not in self._turns:
+            self._turns[uid] = self._last_turn = max(self._last_turn + _BETWEEN_S, self._clock())
+        return self._turns[uid]
