@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 import simulated_guest
 from development.api import ApiError, condition
 from development.house import House, agent_service, extension
+from guests.agent_machine import tracer_zip
 from kubectl_vmext import __main__ as plugin
 from support.guests import skipping
 from support.waiting import eventually
@@ -136,3 +138,34 @@ def test_either_a_secret_or_a_ciphertext(home: House) -> None:
     for given in (both, {}):
         with pytest.raises(ApiError, match="give either secretRef or encrypted"):
             home.api.apply(extension("x", "x", protectedSettings=given))
+
+
+def test_what_does_not_fit_its_schema_never_travels_and_is_not_repeated(
+    home: House, guest: simulated_guest.Guest
+) -> None:
+    name, type_ = guest.name, "schema" + guest.name.replace("-", "")[-20:]
+    content = tracer_zip()
+    (home.served / f"{type_}.zip").write_bytes(content)
+    package = {
+        "urls": [f"{home.url}/{type_}.zip"],
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "sizeBytes": len(content),
+    }
+    schema = {"properties": {"port": {"type": "integer"}}, "required": ["port"], "additionalProperties": False}
+    spec = {"publisher": "Test", "type": type_, "version": "1.0.0", "package": package}
+    metadata = {"name": f"test.{type_}-1.0.0"}
+    kind = {"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachineExtensionImage"}
+    home.api.apply(kind | {"metadata": metadata, "spec": spec | {"protectedSettingsSchema": schema}})
+    put_secret(home, name, {"port": CANARY})
+    reference = {"secretRef": {"name": name, "key": "settings"}}
+    declare(home, name, publisher="Test", type=type_, typeHandlerVersion="1", protectedSettings=reference)
+
+    found = condition(home.api.wait_stalled(name, "InvalidSettings"), "Ready")
+    assert found is not None
+    assert found["message"].endswith('protectedSettings.port: does not fit type: "integer"')
+    goal = home.api.get("GoalState", name)
+    assert goal is not None
+    assert goal["spec"]["extensions"] == []
+    put_secret(home, name, {"port": 80})
+    home.api.wait_ready(name)
+    assert CANARY not in everything(home)
