@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from kubectl_vmext import completion, errors, output, where
-from kubectl_vmext.commands import convert, declare, doctor, extensions, identity, images, views
+from kubectl_vmext.commands import convert, declare, doctor, extensions, identity, images, plan, views
 from vmext_operator import __version__
 
 _INTERRUPTED = 130
@@ -50,6 +50,7 @@ for _command in (
     identity.revoke,
     identity.encrypt,
     convert.convert,
+    plan.plan,
 ):
     group.add_command(_command)
 # As they who know the az command spell it.

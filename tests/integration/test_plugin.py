@@ -360,6 +360,7 @@ COMMANDS = (
     ("enroll", "web-1"),
     ("revoke", "web-1"),
     ("encrypt", "--vm", "web-1", "--from-file", "-"),
+    ("plan", "-f", str(ROOT / "examples" / "demo.yaml")),
     ("convert", str(ROOT / "examples" / "arm" / "1-a-script-on-a-machine.json")),
     ("doctor",),
 )
@@ -503,3 +504,46 @@ def test_what_is_waited_for_is_shown_on_a_terminal_and_nowhere_else(typed: Plugi
     assert done.stdout == b""
     piped = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert b"waiting" not in piped.stderr
+
+
+def test_a_plan_says_what_would_run_where_and_writes_nothing(
+    typed: Plugin, api: Api, machine: str, catalogued: packages.Built, tmp_path: Path
+) -> None:
+    (tmp_path / "inner").mkdir()
+    known = extension("hello", machine, settings={"commandToExecute": "true"})
+    unknown = extension("other", machine, type="Nothing")
+    (tmp_path / "inner" / "a.yaml").write_text(yaml.safe_dump_all([known, kind("ConfigMap", "x")]))
+    (tmp_path / "b.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [unknown]}))
+
+    planned = {one["extension"]: one for one in typed.good("plan", "-f", str(tmp_path), "-o", "json").json}
+
+    assert set(planned) == {"hello", "other"}
+    assert {key: planned["hello"][key] for key in ("machine", "action", "after", "runs")} == {
+        "machine": machine, "action": "add", "after": "2.1.0", "runs": True,
+    }  # fmt: skip
+    assert (planned["other"]["action"], planned["other"]["runs"]) == ("hold", False)
+    assert "UnknownImage" in planned["other"]["why"]
+    assert api.get("VirtualMachineExtension", "hello") is None
+    given = typed.good("plan", "-f", "-", "--query", "[].action", "-o", "tsv", given=yaml.safe_dump(known))
+    assert given.out == "add\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a: [", "is not YAML, line"),
+        ("just words", "is no object of Kubernetes"),
+        ("kind: VirtualMachine\nmetadata: {name: x}\nspec: 7", "the spec of x is no object"),
+        ("kind: VirtualMachineExtension\nmetadata: {name: x}", "can't be understood: spec.vmName: is missing"),
+        (
+            "apiVersion: vmext.dev/v1alpha1\nkind: VirtualMachine\nmetadata: {name: x, namespace: other}",
+            "x is for namespace other; plan it by -n other",
+        ),
+    ],
+)
+def test_what_can_not_be_planned_is_refused(typed: Plugin, content: str, words: str) -> None:
+    typed.refused(errors.USAGE, words, "plan", "-f", "-", given=content)
+
+
+def test_an_empty_folder_is_no_plan(typed: Plugin, tmp_path: Path) -> None:
+    typed.refused(errors.USAGE, "has no .yaml, .yml, .json file", "plan", "-f", str(tmp_path))
