@@ -58,7 +58,8 @@ class Users:
                 spec = {"publisher": "Test", "type": f"Slot{slot}", "version": version, "package": package}
                 self._apply("VirtualMachineExtensionImage", f"test.slot{slot}-{version}", spec)
         for name in self._machines:
-            self._apply("VirtualMachine", name, {})
+            # Its agents give no other sign of life than what they report.
+            self._apply("VirtualMachine", name, {"unreachableAfter": "72h"})
             self._declare(name, 0)
 
     def work(self, ended: threading.Event) -> None:
