@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import random
 import secrets
@@ -20,6 +21,8 @@ from vmext_operator.control.reconcile import Settings
 from vmext_operator.control.writer import Clock
 from vmext_operator.core import signature
 from vmext_operator.errors import ConfigurationError, OperatorError, ParseError
+
+logger = logging.getLogger("vmext_operator")
 
 
 def main() -> None:
@@ -117,8 +120,15 @@ def main() -> None:
                 lost=lambda: os._exit(1),
             )
         )
-    except OperatorError as error:
+    except ConfigurationError as error:
         sys.exit(f"vmext-operator: {error}")
+    except OperatorError as error:
+        logger.error("ending error=%s", error)
+        sys.exit(1)
+    except Exception:
+        # In the form of all its lines.
+        logger.exception("ending unexpectedly")
+        sys.exit(1)
 
 
 def _publisher_keys(path: Path | None) -> signature.Keys:

@@ -25,7 +25,7 @@ from vmext_operator.control.watches import Watches
 from vmext_operator.control.writer import Clock
 from vmext_operator.core import vitals
 from vmext_operator.core.vitals import Vitals
-from vmext_operator.errors import ConflictError, OperatorError
+from vmext_operator.errors import ConflictError, OperatorError, WatchHangsError
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,6 @@ async def run(
     Raises:
         ConfigurationError: it is not known how to reach an API server, or probes can't be served.
         ClusterError: the API server refuses what the operator can't do without.
-        WatchHangsError: a watch tells nothing though there is something to tell.
     """
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -77,6 +76,11 @@ async def run(
     operator = _Operator(options, leadership, clock, random_source, settings)
     try:
         await _first_of(stopped.wait(), leadership.beat(), operator.serve_probes(), operator.lead())
+    except WatchHangsError as error:
+        logger.error("ending error=%s", error)
+        await leadership.release()
+        # What hung may hang still.
+        lost()
     finally:
         # Whatever it had under way has ended.
         await leadership.release()
@@ -212,4 +216,8 @@ async def _first_of(*parts: Coroutine[Any, Any, object]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # No longer than that: kopf can get stuck while it ends.
+        ended, _ = await asyncio.wait(tasks, timeout=kopf_runtime.LAST_RESORT_S)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()
