@@ -18,6 +18,7 @@ from support.guests import skipping
 
 MACHINE, EXTENSION = argocd.KINDS
 NAME = "web-1"
+LOOKED_AT = ("Ready", "Reconciling", "Stalled")
 AFTER_A_WORD = "until [ -e /root/word ]; do sleep 0.05; done; echo done"
 
 
@@ -47,11 +48,11 @@ class Exporter:
 
 def signs(obj: dict[str, Any]) -> dict[str, Any]:
     """Return what of an object its health depends on."""
-    status = obj["status"]
+    conditions = obj["status"].get("conditions") or ()
     return {
-        "seen": status["observedGeneration"] == obj["metadata"]["generation"],
+        "seen": obj["status"]["observedGeneration"] == obj["metadata"]["generation"],
         "deleted": "deletionTimestamp" in obj["metadata"],
-        "conditions": [(one["type"], one["status"], one["reason"]) for one in status.get("conditions") or ()],
+        "conditions": {(one["type"], one["status"], one["reason"]) for one in conditions if one["type"] in LOOKED_AT},
     }
 
 

@@ -42,3 +42,11 @@ def test_every_reason_of_the_agent_is_documented() -> None:
         word for word in words if re.search(r"[a-z](Failed|Mismatch|Invalid|Full|Out|Reboot|GoalState|Error)$", word)
     }
     assert reasons - listed <= {"GoalState"}, f"given, and not documented: {sorted(reasons - listed)}"
+
+
+def test_troubleshooting_speaks_of_reasons_that_there_are() -> None:
+    page = (ROOT / "docs" / "howto" / "troubleshooting.md").read_text()
+    items = [line.partition(":")[0] for line in page.splitlines() if line.startswith("- `")]
+    named = {word for item in items for word in re.findall(r"`(\w+)`", item)}
+    assert len(named) > 20
+    assert named <= set().union(*documented().values())
