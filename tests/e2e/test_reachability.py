@@ -11,6 +11,7 @@ import pytest
 import simulated_guest
 from development.api import Object, condition
 from development.house import House, extension
+from support import argocd
 from support.guests import skipping
 
 KIND = "VirtualMachineExtension"
@@ -58,6 +59,9 @@ def test_a_machine_that_falls_silent_is_unknown_and_comes_back_by_itself(home: H
     home.api.apply(extension(one, name, settings={"commandToExecute": "echo changed"}))
     changed = home.api.wait(KIND, one, lambda obj: is_so(obj, "Ready", "Unknown", "GuestUnreachable"))
     assert condition(changed, "Stalled") is None
+    # Nobody's fault: neither ready nor failed, for Argo CD as for others.
+    for kind, of in (("VirtualMachine", name), (KIND, one)):
+        assert argocd.exported(home.api, kind, "unreachable", of)[0] == "Progressing"
 
     # An operator that starts while it is off believes the one before it.
     home.operator.kill()
@@ -83,6 +87,8 @@ def test_what_may_be_off_counts_as_ready_and_what_is_wrong_does_not(home: House)
     home.api.apply(extension(right, name, settings={"commandToExecute": "true"}))
     home.api.wait(KIND, right, lambda obj: is_so(obj, "Ready", "True", "AllowedOffline"))
     home.api.wait("VirtualMachine", name, lambda obj: is_so(obj, "Ready", "True", "AllowedOffline"))
+    for kind, of in (("VirtualMachine", name), (KIND, right)):
+        assert argocd.exported(home.api, kind, "allowed-offline", of)[0] == "Healthy"
     home.api.apply(extension(wrong, name, settings={"commandToExecute": "true"}))
     home.api.wait_stalled(wrong, "HandlerConflict")
 

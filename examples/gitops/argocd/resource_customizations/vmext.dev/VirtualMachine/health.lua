@@ -19,6 +19,11 @@ end
 hs.message = ready.reason .. ": " .. ready.message
 if found["Stalled"] ~= nil and found["Stalled"].status == "True" then
   hs.status = "Degraded"
+elseif found["Paused"] ~= nil and found["Paused"].status == "True" then
+  hs.status = "Suspended"
+  hs.message = found["Paused"].reason .. ": " .. found["Paused"].message
+elseif ready.reason == "Paused" then
+  hs.status = "Suspended"
 elseif found["Reconciling"] ~= nil and found["Reconciling"].status == "True" then
   hs.status = "Progressing"
 elseif ready.status == "True" then
