@@ -105,14 +105,15 @@ class Client:
         """Return the same credentials as kopf takes them."""
         assert self._api is not None, "the client is used inside 'async with' only"
         configuration = self._api.configuration
-        bearer = await configuration.get_api_key_with_prefix("BearerToken") or ""
+        # With the scheme's name before it, which a Pod's has in lower case and a kubeconfig's has not.
+        token = (await configuration.get_api_key_with_prefix("BearerToken") or "").rpartition(" ")[2]
         return kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,
             insecure=not configuration.verify_ssl,
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
-            token=bearer.removeprefix("Bearer ") or None,
+            token=token or None,
         )
 
     async def get(self, plural: str, key: Key) -> dict[str, Any]:

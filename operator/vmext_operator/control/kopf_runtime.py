@@ -6,6 +6,8 @@ objects: none of either is used.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import kopf
 
 from vmext_operator.api import GROUP
@@ -14,13 +16,16 @@ from vmext_operator.api import GROUP
 LAST_RESORT_S = 10.0
 
 
-def registry(connection: kopf.ConnectionInfo) -> kopf.OperatorRegistry:
-    """Return kopf's registry: how to log in and how to behave, and no handler for any object."""
+def registry(log_in: Callable[[], Awaitable[kopf.ConnectionInfo]]) -> kopf.OperatorRegistry:
+    """Return kopf's registry: how to log in and how to behave, and no handler for any object.
+
+    `log_in` is asked again when the API server no longer takes what it gave: a Pod's token lives for an hour.
+    """
     handlers = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=handlers)
     async def login(**_: object) -> kopf.ConnectionInfo:
-        return connection
+        return await log_in()
 
     @kopf.on.startup(registry=handlers)
     async def configure(settings: kopf.OperatorSettings, **_: object) -> None:

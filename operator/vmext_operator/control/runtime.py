@@ -140,7 +140,7 @@ class _Operator:
             heartbeats = Heartbeats(self._clock, self._settings.leases_every_s)
             reconciler = Reconciler(client, self._store, self._clock, self._settings, heartbeats)
             feed = Feed(client, self._store, self._everything_listed, self._told, self._random)
-            handlers = kopf_runtime.registry(await client.kopf_login())
+            handlers = kopf_runtime.registry(client.kopf_login)
             try:
                 await _first_of(
                     *(self._work(reconciler) for _ in range(WORKERS)),
