@@ -1,0 +1,166 @@
+"""A real helm installs vmext, and its Deployment's replicas work with what the chart grants, and no more."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import charts
+import control_plane
+import helm as program
+from development.api import Object, condition
+from development.pod import PodUnavailableError
+from helm import HelmError
+from support import chart_house
+from support.chart_house import CHART, NAMESPACE, RELEASE, ChartHouse
+from support.guests import skipping
+from support.waiting import eventually
+
+SCRIPT = {"publisher": "VMExt", "type": "CustomScript", "typeHandlerVersion": "2.1"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChartHouse]:
+    """The chart is installed and both replicas run; one machine is enrolled."""
+    if os.environ.get(control_plane.choice.VARIABLE):
+        pytest.skip("an existing cluster may have vmext installed, and that is not removed from it")
+    with chart_house.running(tmp_path_factory.mktemp("chart-house"), program.obtain(print)) as running:
+        running.install()
+        try:
+            running.roll_out()
+        except PodUnavailableError as error:
+            pytest.skip(str(error))
+        running.helm.run(
+            "install",
+            "catalog",
+            str(charts.ROOT / "vmext-catalog"),
+            "-n",
+            NAMESPACE,
+            values={"baseUrls": [running.url]},
+        )
+        with skipping():
+            running.add_machine("web-1")
+        yield running
+
+
+def values(*names: str, **settings: Any) -> dict[str, Any]:
+    """Return values for vm-extensions: a script for web-1, whose VirtualMachine is there already."""
+    extensions = {name: SCRIPT | {"settings": settings} for name in names}
+    return {"groups": {"web": {"declareMachines": False, "machines": ["web-1"], "extensions": extensions}}}
+
+
+def declare(home: ChartHouse, release: str, *arguments: str, **settings: Any) -> float:
+    """Install or upgrade a release of vm-extensions with --wait; return after how many seconds helm came back."""
+    chart, began = charts.ROOT / "vm-extensions", time.monotonic()
+    command = ("upgrade", "--install", release, str(chart), "-n", home.api.namespace, "--wait", "--timeout", "120s")
+    home.helm.run(*command, *arguments, values=values("script", **settings))
+    return time.monotonic() - began
+
+
+def script(home: ChartHouse) -> Object:
+    found = home.api.get("VirtualMachineExtension", "web-1-script")
+    assert found is not None
+    return found
+
+
+def test_helms_wait_ends_when_extensions_are_there_and_at_once_when_they_cannot_be(home: ChartHouse) -> None:
+    good_s = declare(home, "web", commandToExecute="echo good >> /root/runs")
+    assert condition(script(home), "Ready") is not None
+    assert home.guests["web-1"].read("/root/runs") == b"good\n"
+
+    began = time.monotonic()
+    with pytest.raises(HelmError) as raised:
+        declare(home, "web", commandToExecute="echo bad >> /root/runs; exit 3")
+    bad_s = time.monotonic() - began
+    print(f"helm --wait: converged {good_s:.1f} s, can't {bad_s:.1f} s")
+    assert "web-1-script" in raised.value.said
+    stalled = condition(script(home), "Stalled")
+    assert stalled is not None
+    assert stalled["reason"] == "ExecutionFailed"
+    # helm gives up as soon as it is Stalled: an order of magnitude before its timeout.
+    assert bad_s < 60
+
+    home.helm.run("rollback", "web", "-n", home.api.namespace, "--wait", "--timeout", "120s")
+    assert home.guests["web-1"].read("/root/runs") == b"good\nbad\ngood\n"
+
+
+def test_a_standby_takes_over_when_the_one_that_leads_is_killed(home: ChartHouse) -> None:
+    eventually(lambda: home.lease_holder() in {pod.name for pod in home.pods}, "one of the Pods leads")
+    leader = next(pod for pod in home.pods if pod.name == home.lease_holder())
+    leader.kill()
+    declare(home, "web", commandToExecute="echo after >> /root/runs")
+    assert home.guests["web-1"].read("/root/runs").endswith(b"after\n")
+    assert home.lease_holder() != leader.name
+    leader.start()
+
+
+def test_the_operator_was_refused_nothing(home: ChartHouse) -> None:
+    declare(home, "web", commandToExecute="echo rights >> /root/runs")
+    assert re.findall(r".*\b403\b.*|.*forbidden.*", home.logs()) == []
+
+
+def test_an_upgrade_brings_new_kinds_and_a_rollback_takes_them_back_and_machines_notice_nothing(
+    home: ChartHouse, tmp_path: Path
+) -> None:
+    declare(home, "web", commandToExecute="echo before >> /root/runs")
+    before, runs = script(home), home.guests["web-1"].read("/root/runs")
+    first = home.manifest()
+    newer = tmp_path / "vmext"
+    shutil.copytree(CHART, newer)
+    about = yaml.safe_load((newer / "Chart.yaml").read_text())
+    (newer / "Chart.yaml").write_text(yaml.safe_dump(about | {"version": "0.2.0"}))
+    crd = newer / "files" / "crds" / "virtualmachines.yaml"
+    crd.write_text(crd.read_text().replace("shortNames: [xvm]", "shortNames: [xvm, newer]"))
+
+    home.install(newer, credential={"tokenDays": 7}, operator={"logLevel": "debug"})
+    home.roll_out()
+    eventually(
+        lambda: "web-1" in home.cluster.kubectl("get", "newer", "-n", home.api.namespace),
+        despite=(control_plane.ControlPlaneError,),
+    )
+    args = home.deployment()["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert {"--token-days=7", "--log-level=debug"} <= set(args)
+    assert "604800" in home.cluster.kubectl("get", "validatingadmissionpolicy", "vmext-operator-tokens", "-o", "yaml")
+    assert script(home) == before
+
+    home.helm.run("rollback", RELEASE, "-n", NAMESPACE)
+    home.roll_out()
+    assert home.manifest() == first
+    said = home.cluster.kubectl("get", "crd", "virtualmachines.vmext.dev", "-o", "jsonpath={.spec.names.shortNames}")
+    assert said == '["xvm"]'
+    declare(home, "web", commandToExecute="echo after the rollback >> /root/runs")
+    assert home.guests["web-1"].read("/root/runs") == runs + b"after the rollback\n"
+
+
+def test_uninstalling_leaves_what_is_declared_and_installing_again_goes_on(home: ChartHouse) -> None:
+    declare(home, "web", commandToExecute="echo kept >> /root/runs")
+    before, runs = script(home), home.guests["web-1"].read("/root/runs")
+    home.helm.run("uninstall", RELEASE, "-n", NAMESPACE)
+    home.stop_pods()
+    assert script(home) == before
+    ours = home.cluster.kubectl(
+        "get",
+        "deployment,clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding",
+        "-n",
+        NAMESPACE,
+        "-l",
+        "app.kubernetes.io/managed-by=Helm",
+        "-o",
+        "name",
+    )
+    assert ours == ""
+
+    home.install()
+    home.roll_out()
+    assert condition(script(home), "Ready") == condition(before, "Ready")
+    assert home.guests["web-1"].read("/root/runs") == runs
+    declare(home, "web", commandToExecute="echo and on >> /root/runs")
+    assert home.guests["web-1"].read("/root/runs") == runs + b"and on\n"

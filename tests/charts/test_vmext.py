@@ -1,0 +1,132 @@
+"""The chart vmext: every manifest of a matrix of values is what the API server takes, and says what it should."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from control_plane import Cluster
+from development.api import Api
+from development.operator_process import ROOT
+from helm import Helm, HelmError
+from support import manifests
+from support.chart_house import CHART, NAMESPACE
+
+EVERYTHING: dict[str, Any] = {
+    "image": {"repository": "registry.example.com/vmext", "digest": f"sha256:{'a' * 64}", "pullSecrets": ["pull"]},
+    "replicas": 3,
+    "operator": {"logLevel": "debug"},
+    "credential": {"tokenDays": 0.5},
+    "rbac": {"aggregateToEdit": True},
+    "podLabels": {"team": "platform", "app.kubernetes.io/name": "mine"},
+    "podAnnotations": {"note": "a: b"},
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "x", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}],
+    "priorityClassName": "system-cluster-critical",
+    "networkPolicy": {"enabled": True, "apiServerPorts": [16443]},
+}
+NOTHING: dict[str, Any] = {
+    "replicas": 1,
+    "crds": {"install": False},
+    "rbac": {"aggregateToView": False},
+    "admissionPolicies": {"enabled": False},
+    "podDisruptionBudget": {"enabled": False},
+}
+MATRIX = {"defaults": {}, "everything": EVERYTHING, "nothing that can be left out": NOTHING}
+
+
+def rendered(helm: Helm, values: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    objects = helm.template(CHART, "--namespace", NAMESPACE, values=values)
+    return {(obj["kind"], obj["metadata"]["name"]): obj for obj in objects}
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_the_api_server_takes_every_manifest(helm: Helm, api: Api, name: str) -> None:
+    objects = rendered(helm, MATRIX[name])
+    assert {o["metadata"]["namespace"] for o in objects.values() if "namespace" in o["metadata"]} == {NAMESPACE}
+    manifests.dry_run(api, objects.values(), namespace=api.namespace)
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_it_lints(helm: Helm, name: str) -> None:
+    assert "0 chart(s) failed" in helm.run("lint", "--strict", str(CHART), values=MATRIX[name])
+
+
+def test_nothing_of_the_default_names_is_left_where_others_are_given(helm: Helm) -> None:
+    text = helm.run("template", "other", str(CHART), "--namespace", NAMESPACE, values={"credential": {"tokenDays": 7}})
+    assert "vmext-system" not in text
+    assert "2592000" not in text
+    assert f"system:serviceaccount:{NAMESPACE}:vmext-operator" in text
+    assert "expirationSeconds.orValue(0) <= 604800" in text
+
+
+def test_the_pod_has_nothing_to_spare(helm: Helm) -> None:
+    pod = rendered(helm, {})["Deployment", "vmext-operator"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    (volume,) = pod["volumes"]
+    assert [set(source) for source in volume["projected"]["sources"]] == [
+        {"serviceAccountToken"},
+        {"configMap"},
+        {"downwardAPI"},
+    ]
+
+
+def test_the_strictest_pod_security_standard_takes_the_pod(helm: Helm, cluster: Cluster, api: Api) -> None:
+    cluster.kubectl("label", "namespace", api.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    cluster.kubectl("create", "serviceaccount", "vmext-operator", "-n", api.namespace)
+    for values in (MATRIX["defaults"], EVERYTHING | {"priorityClassName": ""}):
+        spec = rendered(helm, values)["Deployment", "vmext-operator"]["spec"]["template"]
+        pod = {"apiVersion": "v1", "kind": "Pod", **spec, "metadata": {"name": "x"} | spec["metadata"]}
+        api.request("POST", f"/api/v1/namespaces/{api.namespace}/pods?dryRun=All&fieldValidation=Strict", pod)
+
+
+def test_kinds_are_kept_and_applied_server_side_unless_said_otherwise(helm: Helm) -> None:
+    kinds = [o for (kind, _), o in rendered(helm, {}).items() if kind == "CustomResourceDefinition"]
+    assert len(kinds) == len(list((ROOT / "crds").glob("*.yaml")))
+    for obj in kinds:
+        assert obj["metadata"]["annotations"] == {
+            "argocd.argoproj.io/sync-options": "ServerSideApply=true",
+            "helm.sh/resource-policy": "keep",
+        }
+    kinds = [o for (k, _), o in rendered(helm, {"crds": {"keep": False}}).items() if k == "CustomResourceDefinition"]
+    assert all("helm.sh/resource-policy" not in obj["metadata"]["annotations"] for obj in kinds)
+    assert not [key for key in rendered(helm, {"crds": {"install": False}}) if key[0] == "CustomResourceDefinition"]
+
+
+def test_only_who_says_so_makes_editors_of_a_namespace_root_on_its_machines(helm: Helm) -> None:
+    def aggregated(values: Mapping[str, Any]) -> set[str]:
+        found = rendered(helm, values)
+        labels = [o["metadata"].get("labels", {}) for (kind, _), o in found.items() if kind == "ClusterRole"]
+        return {name.rpartition("-")[2] for one in labels for name in one if "/aggregate-to-" in name}
+
+    assert aggregated({}) == {"view"}
+    assert aggregated({"rbac": {"aggregateToEdit": True}}) == {"view", "edit", "admin"}
+    assert aggregated({"rbac": {"aggregateToView": False}}) == set()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"replicas": "2"}, "/replicas"),
+        ({"operator": {"logLevel": "trace"}}, "/operator/logLevel"),
+        ({"credential": {"tokenDays": 0}}, "/credential/tokenDays"),
+        ({"image": {"digest": "latest"}}, "/image/digest"),
+        ({"watchNamespaces": ["a"]}, "'watchNamespaces' not allowed"),
+    ],
+)
+def test_what_is_wrong_is_said(helm: Helm, values: Mapping[str, Any], said: str) -> None:
+    with pytest.raises(HelmError) as raised:
+        rendered(helm, values)
+    assert said in raised.value.said
