@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import requests
 
 import control_plane
 from control_plane import process
@@ -78,7 +81,9 @@ class Pod:
                 (target / file).write_text(content)
         read_only = self._container["securityContext"].get("readOnlyRootFilesystem", False)
         enter = ["unshare", "--mount", "sh", "-c", _ENTER, "pod", str(self._folder), "ro" if read_only else "rw"]
-        command = [*enter, *_ENTRYPOINT, *self._container.get("args", ())]
+        # A Pod has an address of its own, with every port free; here all share one.
+        own_port = ("--probe-address", "127.0.0.1:0")
+        command = [*enter, *_ENTRYPOINT, *self._container.get("args", ()), *own_port]
         self._process = process.start(command, environment=self._environment(), log=self.log)
 
     def stop(self) -> int | None:
@@ -94,6 +99,23 @@ class Pod:
         self._process.kill()
         self._process.wait()
         self._process = None
+
+    def probe(self, kind: str) -> tuple[int, str]:
+        """Ask what a kubelet would ask for that probe of the container; return status and answer, 0 for none."""
+        return self.ask(self._container[kind]["httpGet"]["path"])
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Return status and body of what is served under a path; status 0 where nothing answers yet."""
+        ports = re.findall(r"probes served port=(\d+)", self.log.read_text())
+        if not ports:
+            return 0, "no probes are served"
+        with requests.Session() as session:
+            session.trust_env = False
+            try:
+                answer = session.get(f"http://127.0.0.1:{ports[-1]}{path}", timeout=10)
+            except requests.RequestException as error:
+                return 0, str(error)
+            return answer.status_code, answer.text
 
     @property
     def runs(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import charts
 import control_plane
 import helm as program
 from development.api import Object, condition
-from development.pod import PodUnavailableError
+from development.pod import Pod, PodUnavailableError
 from helm import HelmError
 from support import chart_house
 from support.chart_house import CHART, NAMESPACE, RELEASE, ChartHouse
@@ -90,6 +91,20 @@ def test_helms_wait_ends_when_extensions_are_there_and_at_once_when_they_cannot_
 
     home.helm.run("rollback", "web", "-n", home.api.namespace, "--wait", "--timeout", "120s")
     assert home.guests["web-1"].read("/root/runs") == b"good\nbad\ngood\n"
+
+
+def is_well(pod: Pod, kind: str) -> bool:
+    return pod.probe(kind)[0] == 200
+
+
+def test_every_replica_answers_what_a_kubelet_and_prometheus_ask(home: ChartHouse) -> None:
+    for pod in home.pods:
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+            eventually(functools.partial(is_well, pod, kind), f"{kind} of {pod.name} is answered")
+    (monitored,) = (obj for obj in home.manifest() if obj["kind"] == "Service")
+    assert [port["targetPort"] for port in monitored["spec"]["ports"]] == ["http"]
+    leaders = [pod.name for pod in home.pods if "\nvmext_leader 1.0" in pod.ask("/metrics")[1]]
+    assert leaders == [home.lease_holder()]
 
 
 def test_a_standby_takes_over_when_the_one_that_leads_is_killed(home: ChartHouse) -> None:

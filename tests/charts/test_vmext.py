@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from control_plane import Cluster
 from development.api import Api
@@ -27,16 +30,36 @@ EVERYTHING: dict[str, Any] = {
     "affinity": {"nodeAffinity": {}},
     "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}],
     "priorityClassName": "system-cluster-critical",
-    "networkPolicy": {"enabled": True, "apiServerPorts": [16443]},
+    "networkPolicy": {
+        "enabled": True,
+        "apiServerPorts": [16443],
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+    },
+    "monitoring": {
+        "serviceMonitor": True,
+        "alerts": True,
+        "labels": {"release": "prometheus"},
+        "dashboard": True,
+        "dashboardLabels": {"find": "me"},
+    },
 }
 NOTHING: dict[str, Any] = {
     "replicas": 1,
     "crds": {"install": False},
     "rbac": {"aggregateToView": False},
     "admissionPolicies": {"enabled": False},
+    "flowControl": {"enabled": False},
     "podDisruptionBudget": {"enabled": False},
 }
 MATRIX = {"defaults": {}, "everything": EVERYTHING, "nothing that can be left out": NOTHING}
+
+
+@pytest.fixture
+def monitoring(cluster: Cluster) -> None:
+    """The Prometheus operator's two kinds, as far as the chart uses them."""
+    kinds = str(Path(__file__).with_name("monitoring-crds.yaml"))
+    cluster.kubectl("apply", "--server-side", "-f", kinds)
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", kinds)
 
 
 def rendered(helm: Helm, values: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -45,7 +68,7 @@ def rendered(helm: Helm, values: Mapping[str, Any]) -> dict[tuple[str, str], dic
 
 
 @pytest.mark.parametrize("name", MATRIX)
-def test_the_api_server_takes_every_manifest(helm: Helm, api: Api, name: str) -> None:
+def test_the_api_server_takes_every_manifest(helm: Helm, api: Api, monitoring: None, name: str) -> None:
     objects = rendered(helm, MATRIX[name])
     assert {o["metadata"]["namespace"] for o in objects.values() if "namespace" in o["metadata"]} == {NAMESPACE}
     manifests.dry_run(api, objects.values(), namespace=api.namespace)
@@ -90,6 +113,19 @@ def test_the_strictest_pod_security_standard_takes_the_pod(helm: Helm, cluster: 
         spec = rendered(helm, values)["Deployment", "vmext-operator"]["spec"]["template"]
         pod = {"apiVersion": "v1", "kind": "Pod", **spec, "metadata": {"name": "x"} | spec["metadata"]}
         api.request("POST", f"/api/v1/namespaces/{api.namespace}/pods?dryRun=All&fieldValidation=Strict", pod)
+
+
+def test_alerts_and_dashboard_are_the_ones_of_the_house(helm: Helm) -> None:
+    found = rendered(helm, EVERYTHING)
+    (alerts,) = yaml.safe_load_all((CHART / "files/observability/alerts.yaml").read_text())
+    rules = json.dumps(alerts["spec"]).replace("vmext-system", NAMESPACE)
+    assert found["PrometheusRule", "vmext-operator"]["spec"] == json.loads(rules)
+    assert found["PrometheusRule", "vmext-operator"]["metadata"]["labels"]["release"] == "prometheus"
+    dashboard = found["ConfigMap", "vmext-operator-dashboard"]
+    assert dashboard["metadata"]["labels"]["find"] == "me"
+    assert json.loads(dashboard["data"]["vmext-operator.json"]) == json.loads(
+        (CHART / "files/observability/dashboard.json").read_text()
+    )
 
 
 def test_kinds_are_kept_and_applied_server_side_unless_said_otherwise(helm: Helm) -> None:

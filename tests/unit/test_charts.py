@@ -52,8 +52,8 @@ def leaves(values: dict[str, Any], before: str = "") -> list[str]:
     found = []
     for key, value in values.items():
         name = f"{before}{key}"
-        # What has words of Kubernetes' own in it is explained there.
-        if isinstance(value, dict) and value and key != "resources":
+        # What has words of Kubernetes' or the user's own in it is explained as a whole.
+        if isinstance(value, dict) and value and key not in ("resources", "dashboardLabels"):
             found += leaves(value, f"{name}.")
         else:
             found.append(name)
