@@ -9,6 +9,8 @@ VENV := .venv
 RUN := PYTHONPATH=operator:agent:hack:tests $(VENV)/bin/python
 PYTEST := $(VENV)/bin/python -m pytest
 WORKERS ?= 2
+ENGINE ?= docker
+TAG ?= vmext/operator:dev
 
 .PHONY: help
 help: ## List the commands
@@ -70,6 +72,9 @@ plugin: $(VENV)/ready ## Build kubectl vmext as a wheel and as one file, into bu
 .PHONY: reference
 reference: $(VENV)/ready ## Write docs/reference anew from crds/
 	@$(RUN) -m reference
+.PHONY: image
+image: ## Build the operator's image with what there is (ENGINE=docker|podman|buildah, TAG=...)
+	@$(ENGINE) build --build-arg REVISION=$$(git rev-parse HEAD) -t $(TAG) .
 
 .PHONY: control-plane
 control-plane: $(VENV)/ready ## Start a control plane of your own on this machine and print how to reach it
