@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 import charts
 import control_plane
@@ -153,6 +155,20 @@ def test_an_upgrade_brings_new_kinds_and_a_rollback_takes_them_back_and_machines
     assert said == '["xvm"]'
     declare(home, "web", commandToExecute="echo after the rollback >> /root/runs")
     assert home.guests["web-1"].read("/root/runs") == runs + b"after the rollback\n"
+
+
+def test_keys_of_a_publisher_reach_the_operator(home: ChartHouse) -> None:
+    raw = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    key = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(*raw).decode()
+    home.install(publisherKeys={"VMExt": [key]})
+    home.roll_out()
+    # What a machine runs already stays; what isn't signed is not chosen any more, and the leader says so.
+    declare(home, "web", commandToExecute="echo unsigned >> /root/runs")
+    assert "catalog entry not chosen name=vmext.customscript-2.1.0" in home.logs()
+
+    home.helm.run("rollback", RELEASE, "-n", NAMESPACE)
+    home.roll_out()
+    declare(home, "web", commandToExecute="echo signed or not >> /root/runs")
 
 
 def test_uninstalling_leaves_what_is_declared_and_installing_again_goes_on(home: ChartHouse) -> None:
