@@ -72,6 +72,7 @@ plugin: $(VENV)/ready ## Build kubectl vmext as a wheel and as one file, into bu
 .PHONY: reference
 reference: $(VENV)/ready ## Write docs/reference anew from crds/
 	@$(RUN) -m reference
+
 .PHONY: image
 image: ## Build the operator's image with what there is (ENGINE=docker|podman|buildah, TAG=...)
 	@$(ENGINE) build --build-arg REVISION=$$(git rev-parse HEAD) -t $(TAG) .
