@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,8 @@ from support.chart_house import CHART, NAMESPACE
 EVERYTHING: dict[str, Any] = {
     "image": {"repository": "registry.example.com/vmext", "digest": f"sha256:{'a' * 64}", "pullSecrets": ["pull"]},
     "replicas": 3,
-    "operator": {"logLevel": "debug"},
-    "credential": {"tokenDays": 0.5},
+    "operator": {"logLevel": "debug", "paused": True},
+    "credential": {"tokenDays": 0.5, "mode": "LongLived"},
     "rbac": {"aggregateToEdit": True},
     "publisherKeys": {"VMExt": ["AAAA", "BBBB"]},
     "podLabels": {"team": "platform", "app.kubernetes.io/name": "mine"},
@@ -86,6 +88,17 @@ def test_nothing_of_the_default_names_is_left_where_others_are_given(helm: Helm)
     assert "2592000" not in text
     assert f"system:serviceaccount:{NAMESPACE}:vmext-operator" in text
     assert "expirationSeconds.orValue(0) <= 604800" in text
+
+
+def test_what_is_set_is_an_option_that_the_operator_knows(helm: Helm) -> None:
+    (container,) = rendered(helm, EVERYTHING)["Deployment", "vmext-operator"]["spec"]["template"]["spec"]["containers"]
+    given = {argument.partition("=")[0] for argument in container["args"]}
+    assert {"--paused", "--credential-mode", "--token-days", "--publisher-keys", "--log-level"} == given
+    # Values are judged as they are read, and names by what the operator says that there are.
+    command = [sys.executable, "-m", "vmext_operator", *container["args"], "--help"]
+    environment = {"PYTHONPATH": str(ROOT / "operator"), "PATH": "/usr/bin:/bin"}
+    known = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert [name for name in given if f"  {name} " not in known and f"  {name}\n" not in known] == []
 
 
 def test_the_pod_has_nothing_to_spare(helm: Helm) -> None:
