@@ -107,8 +107,8 @@ def revoke(cluster: Cluster, name: str) -> None:
     """
     path = cluster.of(MACHINES, name)
     before = anchor(cluster.get(path))
-    cluster.delete(cluster.core("secrets", identity.enrolment(name)))
-    cluster.delete(cluster.core("secrets", identity.account(name)))
+    for secret in (identity.enrolment(name), identity.long_lived(name), identity.account(name)):
+        cluster.delete(cluster.core("secrets", secret))
     annotations = {LOOK_AGAIN: datetime.now(UTC).isoformat(timespec="microseconds")}
     cluster.request("PATCH", path, {"metadata": {"annotations": annotations}})
     try:

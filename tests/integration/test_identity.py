@@ -243,6 +243,24 @@ def test_what_is_no_certificate_leaves_the_one_that_is_pinned(
     assert credential(api.get("VirtualMachine", NAME)) == before
 
 
+def test_a_token_that_is_refused_holds_up_nothing_that_a_machine_is_told(operator: Operator, api: Api) -> None:
+    operator.stop()
+    # The policy takes thirty at most.
+    operator.options = ["--token-days=40"]
+    operator.start()
+    try:
+        enrol(api)
+        hold(api, "uid-of-what-it-was-enrolled-with")
+        eventually(lambda: "the operator mints tokens for at most 2592000 seconds" in operator.log.read_text())
+        found = api.wait("GoalState", NAME, lambda goal: "thumbprint" in ((goal or {}).get("spec") or {}))
+        assert found is not None
+        assert "credential" not in found["spec"]
+    finally:
+        operator.stop()
+        operator.options = []
+        operator.start()
+
+
 def test_a_machine_made_anew_under_a_name_has_nothing_of_the_one_before(operator: Operator, api: Api) -> None:
     anchor = enrol(api)
     others = [f"{ACCOUNT}-enroll", f"{ACCOUNT}-token"]

@@ -17,11 +17,13 @@ from vmext_operator.control import looks
 from vmext_operator.control.looks import Looks
 from vmext_operator.control.writer import Clock, Writer
 from vmext_operator.core import identity, merge_patch
-from vmext_operator.errors import NotFoundError
+from vmext_operator.errors import NotFoundError, RefusedError
 
 logger = logging.getLogger(__name__)
 
 _LOOK_FOR_TOKEN_S = 1.0
+#: When a token that was refused is asked for again.
+_ASK_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,16 @@ class Keeper:
         in_s = identity.renew_in_s(pinned, held, token, uid, self._clock.now())
         if in_s is None or in_s > 0:
             return token, in_s
-        token = await self._mint(machine, pinned)
+        try:
+            token = await self._mint(machine, pinned)
+        except RefusedError as error:
+            # What a machine is told of its extensions does not wait for its next token; the one it has goes on.
+            logger.error(
+                "token refused vm=%s error=%s; see --token-days, and the policy vmext-operator-tokens",
+                machine.meta.key,
+                error,
+            )
+            return token, _ASK_AGAIN_S
         return token, identity.renew_in_s(pinned, held, token, uid, self._clock.now())
 
     async def _give_for_good(
