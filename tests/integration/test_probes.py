@@ -84,7 +84,7 @@ def test_a_leader_is_live_and_ready_and_tells_what_it_did(operator: Operator, ap
         "vmext_leader 1.0",
         "vmext_goal_latency_seconds_count 1.0",
         'vmext_machines{reachability="unknown"} 1.0',
-        'vmext_api_requests_total{code="200",kind="goalstates",verb="PATCH"} 1.0',
+        'vmext_api_requests_total{code="201",kind="goalstates",verb="POST"} 1.0',
     ):
         assert f"\n{line}\n" in text, line
     assert api.namespace not in text

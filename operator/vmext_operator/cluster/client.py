@@ -157,7 +157,8 @@ class Client:
     async def create(self, plural: str, namespace: str, obj: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object; one that is there already is a ConflictError. Raises ClusterError."""
         query = {"fieldManager": FIELD_MANAGER}
-        return await self.request("POST", path(plural, Key(namespace, "")), query=query, body=obj)
+        about = path(plural, Key(namespace, obj["metadata"]["name"]))
+        return await self.request("POST", path(plural, Key(namespace, "")), query=query, body=obj, about=about)
 
     async def apply(self, plural: str, key: Key, obj: Mapping[str, Any]) -> dict[str, Any]:
         """Apply an object server-side, as owner of every field in it. Raises ClusterError."""
@@ -190,8 +191,17 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = _JSON,
+        about: str = "",
     ) -> dict[str, Any]:
         """Make a request and return the object that came back.
+
+        Args:
+            method: of HTTP.
+            target: the path.
+            query: what stands behind it.
+            body: the object that is sent.
+            content_type: of the body.
+            about: the path of the object that is meant, where that is not the target.
 
         Raises:
             TransientClusterError: no answer, or one that may be another next time.
@@ -215,7 +225,7 @@ class Client:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TransientClusterError(what, 0, str(error) or type(error).__name__) from error
         finally:
-            self._told(method, target, status, time.monotonic() - begun)
+            self._told(method, about or target, status, time.monotonic() - begun)
         return _answer(what, status, content)
 
     async def _send(

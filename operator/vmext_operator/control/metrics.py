@@ -68,7 +68,7 @@ class Metrics:
             return
         if kind == "serviceaccounts/token":
             self._tokens.inc()
-        if (method, kind) == ("PATCH", goal_state.PLURAL):
+        if method in ("POST", "PATCH") and kind == goal_state.PLURAL:
             *_, namespace, _, name = target.split("/")
             self._goal_s.observe(self._age_s(Key(namespace, name)))
 
