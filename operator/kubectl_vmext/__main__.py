@@ -93,6 +93,11 @@ def run() -> None:
     sys.exit(main())
 
 
+def hook() -> None:
+    """Answer kubectl that completes: the program ``kubectl_complete-vmext``."""
+    sys.stdout.write(completion.for_kubectl(group, sys.argv[1:]))
+
+
 def _complain(words: str, code: int) -> int:
     print(f"kubectl vmext: {output.printable(' '.join(words.split()))}", file=sys.stderr)
     return code

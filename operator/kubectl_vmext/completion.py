@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -37,13 +36,6 @@ def for_kubectl(group: click.Group, words: Sequence[str]) -> str:
     found = ShellComplete(group, {}, PROGRAM, VARIABLE).get_completions(list(done), last)
     lines = [f"{one.value}\t{one.help}" if one.help else str(one.value) for one in found]
     return "\n".join([*lines, _NO_FILES]) + "\n"
-
-
-def hook() -> None:
-    """Answer kubectl: the program ``kubectl_complete-vmext``."""
-    from kubectl_vmext.__main__ import group
-
-    sys.stdout.write(for_kubectl(group, sys.argv[1:]))
 
 
 def machine_option(*names: str, **settings: Any) -> Callable[[F], F]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from vmext_operator.cluster.client import Client
 from vmext_operator.control import resync
 from vmext_operator.control.store import Store
+from vmext_operator.control.tasks import first_of
 from vmext_operator.errors import GoneError, TransientClusterError
 
 logger = logging.getLogger(__name__)
@@ -55,15 +56,7 @@ class Feed:
             if not left:
                 self._listed.set()
 
-        tasks = [asyncio.create_task(self._follow(plural, listed), name=plural) for plural in resync.PLURALS]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await first_of(*(self._follow(plural, listed) for plural in resync.PLURALS))
 
     async def _follow(self, plural: str, listed: Callable[[str], None]) -> None:
         while True:

@@ -6,9 +6,8 @@ import asyncio
 import logging
 import random
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
@@ -21,6 +20,7 @@ from vmext_operator.control.queue import KeyedQueue
 from vmext_operator.control.reconcile import Reconciler, Settings
 from vmext_operator.control.resync import Resync
 from vmext_operator.control.store import Store
+from vmext_operator.control.tasks import first_of
 from vmext_operator.control.watches import Watches
 from vmext_operator.control.writer import Clock
 from vmext_operator.core import vitals
@@ -30,6 +30,8 @@ from vmext_operator.errors import ConflictError, OperatorError, WatchHangsError
 logger = logging.getLogger(__name__)
 
 WORKERS = 16
+#: How long the parts may take to end: kopf can get stuck while it does.
+LONGEST_END_S = kopf_runtime.LAST_RESORT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,9 @@ async def run(
     leadership = Leadership(options.kubeconfig, settings.namespace, options.identity, clock, random_source, lost)
     operator = _Operator(options, leadership, clock, random_source, settings)
     try:
-        await _first_of(stopped.wait(), leadership.beat(), operator.serve_probes(), operator.lead())
+        await first_of(
+            stopped.wait(), leadership.beat(), operator.serve_probes(), operator.lead(), patience_s=LONGEST_END_S
+        )
     except WatchHangsError as error:
         logger.error("ending error=%s", error)
         await leadership.release()
@@ -142,7 +146,7 @@ class _Operator:
             feed = Feed(client, self._store, self._everything_listed, self._told, self._random)
             handlers = kopf_runtime.registry(client.kopf_login)
             try:
-                await _first_of(
+                await first_of(
                     *(self._work(reconciler) for _ in range(WORKERS)),
                     feed.run(),
                     self._list_again(self._resync),
@@ -150,6 +154,7 @@ class _Operator:
                     heartbeats.keep_reading(client, self._store, self._queue.add, self._random),
                     # Last: when kopf ends it waits for all tasks that came after it, as if they were its own.
                     kopf_runtime.run(handlers),
+                    patience_s=LONGEST_END_S,
                 )
             finally:
                 self._queue.close()
@@ -204,20 +209,3 @@ class _Operator:
                 if again is not None:
                     self._queue.add_after(key, again)
             self._metrics.reconciled(outcome, self._clock.monotonic() - begun)
-
-
-async def _first_of(*parts: Coroutine[Any, Any, object]) -> None:
-    """Run until one of them has ended, end the others, and raise what it raised."""
-    tasks = [asyncio.create_task(part) for part in parts]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        # No longer than that: kopf can get stuck while it ends.
-        ended, _ = await asyncio.wait(tasks, timeout=kopf_runtime.LAST_RESORT_S)
-        for task in ended:
-            if not task.cancelled():
-                task.exception()
