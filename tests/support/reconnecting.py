@@ -69,7 +69,8 @@ async def _watch(
             status = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1]
             if status == b"200":
                 return writer
-            assert status in (b"429", b"503", b"504"), status
+            # 401 and 403 for a moment: an account, or a Role, that was just made is not known everywhere yet.
+            assert status in (b"401", b"403", b"429", b"503", b"504"), status
         except (OSError, asyncio.IncompleteReadError):
             pass
         if writer is not None:
