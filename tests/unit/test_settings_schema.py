@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import time
 from typing import Any
@@ -151,6 +152,28 @@ def test_a_check_that_takes_for_ever_is_cut_off_and_not_made_again(schema: dict[
     used = time.process_time()
     assert checker.public(image(settingsSchema=schema), text) == held
     assert time.process_time() - used < 0.05
+
+
+def test_a_check_whose_time_is_up_while_the_garbage_collector_is_at_work_is_cut_off_too() -> None:
+    # What is raised there is lost: once, a check then went on until all memory was used.
+    spent: list[float] = []
+
+    def spend(phase: str, info: object) -> None:
+        if phase == "start" and not spent:
+            began = time.process_time()
+            while time.process_time() - began < 0.2:
+                pass
+            spent.append(time.process_time() - began)
+
+    schema = {"anyOf": [{"properties": {"a": {"$ref": "#"}}, "required": ["b"]}] * 4}
+    gc.callbacks.append(spend)
+    try:
+        held = Checker(0.05).public(image(settingsSchema=schema), json.dumps(nested(9)))
+    finally:
+        gc.callbacks.remove(spend)
+    assert spent
+    assert held is not None
+    assert "took more than 0.05 s" in held.message
 
 
 def test_what_has_no_schema_is_not_checked() -> None:
