@@ -60,7 +60,7 @@ def _measure_the_agent(
         agent_machine.running(cluster, api, folder) as machine,
     ):
         # As every agent does unless its machine's unreachableAfter says otherwise.
-        machine.heartbeat_s = 100
+        machine.more["heartbeatSeconds"] = 100
         tiny = TinyExtensions(machine)
         report(f"enabling {len(NINE)} extensions")
         tiny.want(NINE)

@@ -72,8 +72,8 @@ class Machine:
     url: str
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     last: int = 0
-    #: How often the agent is to renew the machine's Lease; 0 for never.
-    heartbeat_s: int = 0
+    #: What else is in its goal: it is written as a whole.
+    more: dict[str, Any] = field(default_factory=dict)
 
     def package(self, content: bytes, name: str = "package.zip", urls: Sequence[str] = ()) -> dict[str, Any]:
         """Serve a package and return the part of an entry that describes it."""
@@ -126,14 +126,13 @@ class Machine:
 
     def apply(self) -> None:
         """Write the goal state."""
-        heartbeat = {"heartbeatSeconds": self.heartbeat_s} if self.heartbeat_s else {}
         self.api.apply(
             {
                 "apiVersion": "vmext.dev/v1alpha1",
                 "kind": "GoalState",
                 "metadata": {"name": self.name},
                 "spec": {
-                    **heartbeat,
+                    **self.more,
                     "vmUID": "uid-vm",
                     "modelHash": "hash",
                     "lastSequenceNumber": self.last,

@@ -59,8 +59,8 @@ def thumbprint(machine: Machine, name: str = "machine") -> str:
 
 def patch_goal(machine: Machine, **spec: Any) -> None:
     """Change parts of the goal that are not its extensions, as the operator does."""
-    target = machine.api.path("GoalState", machine.name)
-    machine.api.request("PATCH", target, {"spec": spec}, "application/merge-patch+json")
+    machine.more |= spec
+    machine.apply()
 
 
 def sealed(machine: Machine, content: bytes, name: str = "machine") -> tuple[str, str]:

@@ -34,7 +34,7 @@ def test_a_lease_is_renewed_as_often_as_the_goal_says_whoever_else_writes_it(mac
     machine.ends("Succeeded")
     assert renewed(machine) == ""
 
-    machine.heartbeat_s = 1
+    machine.more["heartbeatSeconds"] = 1
     machine.apply()
     eventually(lambda: renewed(machine))
     found = lease(machine)
@@ -52,7 +52,7 @@ def test_a_lease_is_renewed_as_often_as_the_goal_says_whoever_else_writes_it(mac
 
 
 def test_a_lease_that_is_gone_is_told_and_taken_up_again(machine: Machine) -> None:
-    machine.heartbeat_s = 1
+    machine.more["heartbeatSeconds"] = 1
     machine.want()
     eventually(lambda: renewed(machine))
     made = lease(machine)

@@ -94,7 +94,6 @@ def rotate(machine: Machine) -> None:
     # The operator writes both at once.
     machine.entries["one"] |= {"protectedSettings": ciphertext, "thumbprint": name}
     patch_goal(machine, thumbprint=name)
-    machine.apply()
     eventually(lambda: not machine.guest.exists(f"{IDENTITY}/next.pem"))
     eventually(lambda: settings(machine)["protectedSettings"] == ciphertext)
 

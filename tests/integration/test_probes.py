@@ -195,5 +195,5 @@ def test_every_line_of_its_log_is_json_and_says_which_machine_it_is_about(
     assert canary not in text
     lines = [json.loads(line) for line in text.splitlines()]
     about = [line for line in lines if line["message"].startswith(("goal written", "reconcile failed", "event not"))]
-    assert about
-    assert {line["vm"] for line in about} <= {f"{api.namespace}/web-{number}" for number in range(5)}
+    # Other tests' machines may be there as well.
+    assert {f"{api.namespace}/web-{number}" for number in range(5)} <= {line["vm"] for line in about}
