@@ -33,7 +33,8 @@ def feed(data: bytes, folder: str) -> None:
     if not isinstance(obj, dict):
         return
     found = goal_state.parse(obj)
-    if not _is_taken(obj.get("status")) or not 0 <= found.goal.last_sequence_number < 1 << 53:
+    given = [found.goal.last_sequence_number, *(entry.sequence_number for entry in found.goal.extensions)]
+    if not _is_taken(obj.get("status")) or not all(0 <= number < 1 << 53 for number in given):
         # The API server would not have let it in, or nobody but the operator writes it: to be parsed is enough.
         return
     compiled = goal_compile.compile_goal(
