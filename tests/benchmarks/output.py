@@ -40,8 +40,10 @@ def finish(on: Console, figures: Sequence[Figure], points: Sequence[Figure], tab
 
 def _table(figures: Sequence[Figure]) -> Table:
     table = Table(title="vmext, measured on this machine", title_justify="left")
-    for column in ("figure", "value", "bar", "", "what it is"):
+    for column in ("figure", "value", "bar", ""):
         table.add_column(column, no_wrap=True, justify="right" if column in ("value", "bar") else "left")
+    # It is what gives way where there is no room: a figure that is cut off is none.
+    table.add_column("what it is", overflow="fold", ratio=1)
     for figure in figures:
         bar = "" if figure.bar is None else f"{'≥' if figure.at_least else '≤'} {figure.bar:g}"
         mark = "" if figure.bar is None else "[green]met[/green]" if figure.is_met else "[red]missed[/red]"

@@ -130,6 +130,6 @@ def _warn_of_short(cluster: Cluster, enrolled: Enrolled) -> None:
     if granted is not None and granted < enrolment.SHORT_S:
         print(
             f"mind: this API server grants tokens of {granted / 3600:.0f} hours at most; a machine that is off for "
-            "longer has to be enrolled anew: kubectl vmext enroll --expired",
+            "longer has to be enrolled anew: kubectl vmext enroll --expired; the chart's credential.mode offers others",
             file=sys.stderr,
         )

@@ -101,7 +101,10 @@ def _credential(machine: Object, goal: Object | None, now: datetime) -> list[Fin
         life = datetime.fromisoformat(own["expiresAt"]) - datetime.fromisoformat(own["issuedAt"])
         if life < _SHORT:
             words = f"its tokens live {long(life.total_seconds())}: off for longer, it has to be enrolled anew"
-            return [warn(name, words, "raise --service-account-max-token-expiration of the API server")]
+            remedy = (
+                "raise the API server's --service-account-max-token-expiration, or see credential.mode of the chart"
+            )
+            return [warn(name, words, remedy)]
     return [ok(name, f"its token is good for {long(left.total_seconds())}")]
 
 
