@@ -3,7 +3,7 @@
 # without a container engine too. docs/operations/image.md tells how it is built, and what of that was tried.
 #
 # The base is named by tag and not by digest: pin it to one that you have verified, with --build-arg BASE=...@sha256:...
-ARG BASE=docker.io/library/debian:trixie-slim
+ARG BASE=debian:trixie-slim
 
 FROM ${BASE} AS build
 ARG SOURCE_DATE_EPOCH=0
