@@ -8,7 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := PYTHONPATH=operator:agent:hack:tests $(VENV)/bin/python
 PYTEST := $(VENV)/bin/python -m pytest
-WORKERS ?= 2
+# More than two cores have: tests wait more than they compute.
+WORKERS ?= 3
 ENGINE ?= docker
 TAG ?= vmext/operator:dev
 
