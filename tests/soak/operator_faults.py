@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import tempfile
-from pathlib import Path
 
-import control_plane
-from development import house
-from development.api import Api
+from soak import own_cluster
 from soak.suite import Failure
 from soak.turmoil import Turmoil
 
@@ -26,12 +21,7 @@ class OperatorFaults:
 
     def run(self, seed: int, count: int) -> list[Failure]:
         """Kill it so many times; return what did not hold in the end."""
-        with contextlib.ExitStack() as closing:
-            folder = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="vmext-soak-")))
-            binaries = control_plane.obtain(lambda _: None)
-            cluster = closing.enter_context(control_plane.running(folder / "control-plane", binaries))
-            house.install(cluster)
-            api = closing.enter_context(contextlib.closing(Api(cluster.kubeconfig)))
+        with own_cluster.running() as (cluster, folder, api):
             turmoil = Turmoil(cluster, folder, api, random.Random(seed), MACHINES)
             wrong = turmoil.live(count, pause_s=10.0, settle_s=300.0)
             self.note = turmoil.note

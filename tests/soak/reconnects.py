@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
-from pathlib import Path
 
-import control_plane
-from development import credentials, house
-from development.api import Api
+from development import credentials
 from development.operator_process import Operator
+from soak import own_cluster
 from soak.suite import Failure
 from support import reconnecting
 from support.waiting import eventually
@@ -29,11 +26,7 @@ class Reconnects:
     def run(self, seed: int, count: int) -> list[Failure]:
         """Have so many agents reconnect; return what came of it that should not."""
         with contextlib.ExitStack() as closing:
-            folder = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="vmext-soak-")))
-            binaries = control_plane.obtain(lambda _: None)
-            cluster = closing.enter_context(control_plane.running(folder / "control-plane", binaries))
-            house.install(cluster)
-            api = closing.enter_context(contextlib.closing(Api(cluster.kubeconfig)))
+            cluster, folder, api = closing.enter_context(own_cluster.running())
             operator = Operator(credentials.of_operator(cluster, folder), folder / "operator.log")
             operator.start()
             closing.callback(operator.stop)
