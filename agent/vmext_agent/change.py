@@ -175,15 +175,19 @@ def _back(entry: Entry, move: Move, goal: Goal, disk: Disk) -> Iterator[Step]:
     if is_aside:
         yield step(RESTORE, entry, move.source)
     if is_aside or (move.source in folders and folders[move.source].state != records.UNUSABLE):
-        yield from _put_back(entry, move, goal)
+        yield from _put_back(entry, move, goal, folders.get(move.source))
     yield step(RETURN, entry, move.target, source=move.source)
 
 
-def _put_back(entry: Entry, move: Move, goal: Goal) -> Iterator[Step]:
-    """Yield the old version's own commands: how much of it was taken away says which."""
+def _put_back(entry: Entry, move: Move, goal: Goal, old: Folder | None) -> Iterator[Step]:
+    """Yield the old version's own commands: how much of it was taken away says which.
+
+    Where none of it was enabled it is installed with the number of its newest settings file, and not enabled.
+    """
     done, failure = move.done, move.failure
     first = min(move.was, default=entry.name)
-    number = move.was[first].sequence_number if move.was else entry.key.sequence_number
+    newest = old.number if old is not None and old.number else entry.key.sequence_number
+    number = move.was[first].sequence_number if move.was else newest
     key = entry.key._replace(version=move.source, sequence_number=number)
     tried_uninstall = UNINSTALL in done or (failure is not None and failure.kind == UNINSTALL)
     if tried_uninstall and f"back {INSTALL}" not in done:

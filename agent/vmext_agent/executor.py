@@ -96,7 +96,7 @@ class Executor:
         self._judge.set_goal(goal)
         self._forget_removed(goal)
         running, fetching = self._execution.step, self._fetching
-        if running is not None and _is_unwanted(running, goal):
+        if running is not None and plan.is_unwanted(running, goal, self._store.disk):
             self._execution.cancel()
         if self._fetch is not None and fetching is not None and self._is_outdated(fetching, goal):
             self._log.info("Cancelling a download", extension=fetching.extension)
@@ -313,21 +313,3 @@ def _begins(step: Step, entry: Entry, record: Record | None) -> bool:
 def _unknown(step: Step) -> Record:
     """Return a record of an extension of which nothing is known but a step."""
     return records.Record(step.extension, step.handler, step.key, "", clock.rfc3339(time.time()))
-
-
-def _is_unwanted(running: Step, goal: Goal) -> bool:
-    """Tell whether a goal no longer wants what a command is at; what is missing from it is left alone.
-
-    What takes something away, or puts it back, is seen through: in its middle there is nothing to be left with.
-    """
-    entry = goal.entry(running.extension)
-    if entry is None or running.back or running.key.state != goal_state.ENABLED:
-        return False
-    if entry.key == running.key or entry.key.state == goal_state.ORPHAN:
-        return False
-    if running.kind == steps.ENABLE:
-        return True
-    if running.kind not in (steps.INSTALL, steps.UPDATE):
-        return False
-    wanted = [one for one in goal.entries if one.handler == running.handler and one.key.state == goal_state.ENABLED]
-    return not any(one.version == running.key.version for one in wanted)

@@ -99,15 +99,16 @@ def conclude(
         return _conclude_removal(record, step, result, disk, move, ended)
     if result.code == 0:
         return _succeeded(record, step, disk, move, until)
-    if step.kind == steps.ENABLE:
-        # The handler's state stays: what an earlier enable has started is still to be disabled (contract, A1).
-        record = record._replace(enabled=None)
     if step.kind == steps.INSTALL:
         # It was tried: a way back has something to uninstall.
         move = _noted(move, step, str(result.code))
     if result.reason == CANCELLED:
-        # Something else is wanted by now; it was not its fault.
-        return Conclusion(fail(record, step, CANCELLED, result.message, code_of(step, result), ended), None, move)
+        # Something else is wanted by now; it was not its fault, and what was enabled before is what to go back to.
+        code = code_of(step, result)
+        return Conclusion(fail(record, step, CANCELLED, result.message, code, ended, retry=True), None, move)
+    if step.kind == steps.ENABLE:
+        # The handler's state stays: what an earlier enable has started is still to be disabled (contract, A1).
+        record = record._replace(enabled=None)
     if result.reason == BUSY and step.kind in (steps.INSTALL, steps.UPDATE, steps.ENABLE):
         busy_until = record.busy_until or until
         if now < busy_until:

@@ -21,6 +21,7 @@ from vmext_agent.steps import (
     REWRITE,
     SETTLE,
     UNINSTALL,
+    UPDATE,
     Step,
     step,
     uninstall_code,
@@ -65,6 +66,37 @@ def is_settled(entry: Entry, disk: Disk) -> bool:
     if failed and disk.in_force(entry.handler) == failed:
         return False
     return record.package == records.package_id(entry)
+
+
+def is_unwanted(running: Step, goal: Goal, disk: Disk) -> bool:
+    """Tell whether a goal no longer wants what a command is at; what is missing from it is left alone.
+
+    What takes something away, or puts it back, is seen through: in its middle there is nothing to be left with.
+    """
+    entry, enables = goal.entry(running.extension), running.kind == ENABLE
+    if entry is None or running.key.state != goal_state.ENABLED or entry.key.state == goal_state.ORPHAN:
+        return False
+    if running.back:
+        # Nothing has to be back of what leaves.
+        return enables and entry.key.state == goal_state.UNINSTALL
+    if entry.key == running.key:
+        return False
+    if enables:
+        return not _comes_before(running, entry, disk)
+    if running.kind not in (INSTALL, UPDATE):
+        return False
+    wanted = [one for one in goal.entries if one.handler == running.handler and one.key.state == goal_state.ENABLED]
+    return not any(one.version == running.key.version for one in wanted)
+
+
+def _comes_before(running: Step, entry: Entry, disk: Disk) -> bool:
+    """Tell whether an enable is the one that a new boot asks for before another version: it would only begin anew."""
+    record = disk.records.get(entry.name)
+    enabled = record.enabled if record is not None else None
+    if enabled is None or entry.key.state != goal_state.ENABLED or entry.version == running.version:
+        return False
+    is_again = enabled[:3] == (running.key.uid, running.key.version, running.key.sequence_number)
+    return is_again and hold.is_to_be_enabled_again(entry.name, disk)
 
 
 def _is_open(entry: Entry, goal: Goal, disk: Disk) -> bool:

@@ -12,7 +12,7 @@ import pytest
 import control_plane
 from development.api import Api
 from guests import agent_machine
-from guests.agent_machine import Machine, Status, eventually
+from guests.agent_machine import GATE, Machine, Status, eventually
 
 QUICK = {"killAfterSeconds": 0.5}
 #: Waits for nothing: the end of everything comes while it does.
@@ -109,3 +109,50 @@ def test_an_extension_that_costs_the_machine_its_power_is_given_up_after_three(p
     status = powered.ends("Failed")
     assert status["reason"] == "InterruptedByReboot"
     assert enables(powered) == 3
+
+
+def _has_taken(machine: Machine) -> bool:
+    state = machine.state()
+    taken: bool = state["status"]["observedGeneration"] == state["metadata"]["generation"]
+    return taken
+
+
+def test_a_version_that_fails_while_a_boot_enables_leaves_the_old_one_enabled(machine: Machine) -> None:
+    machine.want()
+    machine.ends("Succeeded")
+    machine.does("1.0.0/enable", f"{GATE} report success again")
+    machine.does("1.1.0/install", "exit 7")
+    machine.guest.reboot()
+    eventually(lambda: enables(machine) == 2)
+
+    machine.want(version="1.1.0")
+    eventually(partial(_has_taken, machine))
+    machine.open_gate()
+    status = machine.ends("Failed")
+
+    assert (status["installedVersion"], status["failedVersion"]) == ("1.0.0", "1.1.0")
+    assert machine.order()[2:] == [
+        "1.0.0 enable 1",
+        "1.0.0 disable 2",
+        "1.1.0 update 2",
+        "1.0.0 uninstall 2",
+        "1.1.0 install 2",
+        "1.1.0 uninstall 2",
+        "1.0.0 install 1",
+        "1.0.0 enable 1",
+    ]
+
+
+def test_a_removal_does_not_wait_for_the_enable_that_comes_before_another_version(machine: Machine) -> None:
+    machine.want()
+    machine.ends("Succeeded")
+    machine.does("1.0.0/enable", "sleep 1000")
+    machine.want(version="1.1.0", package={**machine.package(b"another"), "sha256": "0" * 64})
+    machine.wait(lambda one: one.get("reason") == "PackageInvalid" or one["outcome"] == "Failed")
+    machine.guest.reboot()
+    eventually(lambda: enables(machine) == 2)
+
+    machine.remove()
+
+    machine.ends("Removed", timeout_s=10)
+    assert machine.order()[3:] == ["1.0.0 disable 2", "1.0.0 uninstall 2"]

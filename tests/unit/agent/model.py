@@ -50,6 +50,7 @@ class Machine:
     trace: list[Ran] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     retried: set[str] = field(default_factory=set)
+    running: Step | None = None
 
     @property
     def disk(self) -> Disk:
@@ -59,7 +60,10 @@ class Machine:
         )
 
     def take(self, goal: Goal) -> None:
-        """Work towards a goal from now on."""
+        """Work towards a goal from now on; a command that runs and is not wanted any more is cancelled."""
+        running, self.running = self.running, None
+        if running is not None:
+            self.run(running, is_cancelled=plan.is_unwanted(running, goal, self.disk))
         self.goal = goal
         self.goals += 1
         self.retried.clear()
@@ -67,7 +71,8 @@ class Machine:
             self.highest, self.incarnation = goal.last_sequence_number, (goal.uid, goal.generation)
 
     def reboot(self) -> None:
-        """Begin a new boot."""
+        """Begin a new boot; a command that ran has not ended."""
+        self.running = None
         self.boot = f"boot-{len(self.trace)}-{self.boot[:20]}"
 
     def rest(self, limit: int = 80) -> list[str]:
@@ -77,8 +82,11 @@ class Machine:
             assert len(self.done) < limit, f"it does not come to rest: {self.done}"
         return self.done
 
-    def step(self) -> bool:
-        """Carry out the first step that does not wait; return whether there was one."""
+    def step(self, *, lasts: bool = False) -> bool:
+        """Carry out the first step that does not wait; return whether there was one.
+
+        A command that `lasts` is begun only: it ends with the next goal, or is lost with the next boot.
+        """
         disk = self.disk
         step = next((one for one in plan.plan(self.goal, disk) if one.extension not in self.retried), None)
         if step is None:
@@ -89,19 +97,24 @@ class Machine:
         if entry is not None and is_own and (record is None or record.key != entry.key):
             record = self.records[step.extension] = records.begin(record, entry, goals.NOW)
         self.done.append(f"{step.kind} {step.version}")
-        if step.kind in steps.COMMANDS:
-            self.run(step, record or Record(step.extension, step.handler, step.key, "", goals.NOW))
+        if record is not None and step.kind in steps.COMMANDS and not step.back:
+            self.records[step.extension] = record._replace(verdict=None)
+        if step.kind in steps.COMMANDS and lasts:
+            self.running = step
+        elif step.kind in steps.COMMANDS:
+            self.run(step)
         else:
             assert entry is not None
             self.do(step, entry)
         return True
 
-    def run(self, step: Step, record: Record) -> None:
+    def run(self, step: Step, *, is_cancelled: bool = False) -> None:
         """Run a command to its end, and record it, perhaps with a crash of the agent on the way."""
         assert step.version in self.handlers[step.handler], f"{step} runs in a folder that is not there"
-        code = self.fails.get(f"{step.kind} {step.version}", 0)
+        record = self.records.get(step.extension) or Record(step.extension, step.handler, step.key, "", goals.NOW)
+        code = -15 if is_cancelled else self.fails.get(f"{step.kind} {step.version}", 0)
         self.trace.append(Ran(self.boot, self.goals, step, code, self.changes))
-        reason = lifecycle.BUSY if code == 56 else ""
+        reason = lifecycle.CANCELLED if is_cancelled else (lifecycle.BUSY if code == 56 else "")
         for crash in (*self._crashes(), None):
             concluded = lifecycle.conclude(
                 record, step, Result(code, "said so", reason), self.disk, now=0.0, ended=goals.NOW, until=1.0

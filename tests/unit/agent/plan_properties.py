@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unit.agent import goals
 from unit.agent.model import Machine
 from vmext_agent import hold, plan, records, steps
-from vmext_agent.goal_state import Entry, Goal
+from vmext_agent.goal_state import Entry, Goal, Key
 from vmext_agent.records import Folder
 
 VERSIONS = ("1.0.0", "1.1.0", "2.0.0")
@@ -28,13 +28,17 @@ class Wish(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A new goal, what happens while it is worked on, and how far that gets before the next one comes."""
+    """A new goal, what happens while it is worked on, and how far that gets before the next one comes.
+
+    With `lasts` the next one comes while a command runs.
+    """
 
     wishes: dict[str, Wish]
     fails: dict[str, int]
     says: dict[str, str]
     reboots: bool
     steps: int | None
+    lasts: bool
 
 
 _WISH = st.builds(
@@ -50,7 +54,8 @@ _TURN = st.builds(
     st.dictionaries(st.sampled_from(_COMMANDS), st.sampled_from([1, 7, 56, 1011]), max_size=4),
     st.dictionaries(st.sampled_from(VERSIONS), st.sampled_from(["Failed", "Running"]), max_size=1),
     st.booleans(),
-    st.one_of(st.none(), st.none(), st.integers(1, 12)),
+    st.one_of(st.none(), st.none(), st.integers(0, 12)),
+    st.booleans(),
 )
 _MANIFEST = st.tuples(st.booleans(), st.booleans()).map(lambda flags: Folder(records.NOT_INSTALLED, *flags))
 LIVES = st.tuples(
@@ -78,6 +83,8 @@ def live(manifests: dict[str, Folder], turns: list[Turn], seed: int) -> None:
             machine.done = []
             for _ in range(turn.steps):
                 machine.step()
+            if turn.lasts:
+                machine.step(lasts=True)
 
 
 def _wish(turn: Turn, entries: dict[str, Entry], number: int) -> int:
@@ -115,7 +122,10 @@ class Watched(Machine):
 
     def __init__(self, manifests: dict[str, Folder], draw: random.Random) -> None:
         super().__init__(manifests=manifests, draw=draw)
-        self._begun: dict[str, Entry] = {}
+        #: By extension: the last enable that returned 0, and was neither disabled nor followed by one that failed.
+        self._enabled: dict[str, Key] = {}
+        #: By handler: the same, as it was when the change of its version began.
+        self._before: dict[str, dict[str, Key]] = {}
 
     def do(self, step: steps.Step, entry: Entry) -> None:
         if step.kind == steps.DOWNLOAD:
@@ -123,16 +133,42 @@ class Watched(Machine):
             several = entry.handler == "Test.Many"
             made = self.manifests[step.version]._replace(multi_config=several)
             self.manifests = {**self.manifests, step.version: made}
+        if step.kind == steps.BEGIN and step.handler not in self.moves:
+            own = {name: key for name, key in self._enabled.items() if HANDLERS[name] == step.handler}
+            self._before[step.handler] = own
+        if step.kind == steps.FORGET:
+            self._enabled.pop(step.extension, None)
+        move = self.moves.get(step.handler)
         super().do(step, entry)
+        if step.kind == steps.RETURN and move is not None:
+            self._check_return(move)
 
-    def step(self) -> bool:
+    def run(self, step: steps.Step, *, is_cancelled: bool = False) -> None:
+        super().run(step, is_cancelled=is_cancelled)
+        code = self.trace[-1].code
+        if step.kind == steps.ENABLE and code == 0:
+            self._enabled[step.extension] = step.key
+        elif (step.kind == steps.DISABLE and code == 0) or (step.kind == steps.ENABLE and not is_cancelled):
+            self._enabled.pop(step.extension, None)
+        self._check_command(step)
+
+    def _check_return(self, move: records.Move) -> None:
+        """What was enabled before a change that is taken back is enabled again, with its own number."""
+        for name, key in self._before.pop(move.handler).items():
+            entry = self.goal.entry(name)
+            leaves = entry is None or entry.key.state != "enabled"
+            if leaves or f"back {steps.INSTALL}" in move.lost or f"back {steps.ENABLE} {name}" in move.lost:
+                continue
+            enabled = self.records[name].enabled
+            assert enabled is not None, f"{name} is not enabled again with {key}"
+            found = (enabled.uid, enabled.version, enabled.sequence_number)
+            assert found == (key.uid, key.version, key.sequence_number), f"{enabled} is enabled, and {key} was"
+
+    def step(self, *, lasts: bool = False) -> bool:
         found = list(plan.plan(self.goal, self.disk))
         for name in {step.extension for step in found if not step.back}:
             self._check_begin(name, [step for step in found if step.extension == name and not step.back])
-        before = len(self.trace)
-        went_on = super().step()
-        for ran in self.trace[before:]:
-            self._check_command(ran.step)
+        went_on = super().step(lasts=lasts)
         for handler, folders in self.handlers.items():
             enabled = [version for version, folder in folders.items() if folder.state == records.ENABLED]
             assert len(enabled) <= 1, f"{enabled} of {handler} are enabled at once"

@@ -128,6 +128,79 @@ def test_a_new_boot_enables_in_the_order_of_dependencies_and_waits_for_their_end
     assert [ran.step.extension for ran in machine.trace[-2:]] == ["a", "b"]
 
 
+def during_the_boots_enable(number: int = 1) -> Machine:
+    """Return a machine whose new boot is enabling 1.0.0 with a number; it was enabled with 1 before."""
+    machine = run(goal(entry()), disk())
+    machine.reboot()
+    machine.take(goal(entry(number=number)))
+    machine.step(lasts=True)
+    return machine
+
+
+def test_a_boots_enable_is_seen_through_before_the_version_changes() -> None:
+    machine = during_the_boots_enable()
+    machine.fails = {"install 1.1.0": 7}
+
+    machine.take(goal(NEW))
+    machine.rest()
+
+    assert [(ran.step.kind, ran.code) for ran in machine.trace[2:4]] == [("enable", 0), ("disable", 0)]
+    last = machine.trace[-1].step
+    assert (last.kind, last.version, last.key.sequence_number) == ("enable", "1.0.0", 1)
+
+
+def test_a_boots_enable_is_cancelled_for_a_new_number_or_a_removal() -> None:
+    again, leaving = goal(entry(number=2)), goal(entry(number=2, state="uninstall"))
+
+    for wanted in (again, leaving):
+        machine = during_the_boots_enable()
+        machine.take(wanted)
+        assert machine.trace[-1].code == -15
+        machine.rest()
+        assert machine.trace[-1].step.key == wanted.entries[0].key
+
+
+def test_the_enable_that_comes_before_another_version_is_cancelled_for_a_removal() -> None:
+    machine = run(goal(entry()), disk())
+    machine.reboot()
+    machine.take(goal(NEW))
+    machine.step(lasts=True)
+    assert machine.running is not None
+    assert (machine.running.version, machine.running.back) == ("1.0.0", True)
+
+    machine.take(goal(entry(version="1.1.0", number=3, state="uninstall")))
+
+    assert machine.trace[-1].code == -15
+    assert machine.rest() == ["disable 1.0.0", "uninstall 1.0.0", "remove 1.0.0", "forget 1.1.0"]
+
+
+def test_what_was_enabled_before_an_enable_that_was_cancelled_is_what_a_failed_update_goes_back_to() -> None:
+    machine = during_the_boots_enable(number=2)
+    machine.fails = {"install 1.1.0": 7}
+
+    machine.take(goal(entry(version="1.1.0", number=3)))
+    machine.rest()
+
+    assert [ran.code for ran in machine.trace[2:4]] == [-15, 0]
+    found = machine.records["one"].enabled
+    assert found is not None
+    assert (found.version, found.sequence_number, found.boot) == ("1.0.0", 1, machine.boot)
+
+
+def test_a_cancelled_enable_that_is_wanted_again_after_all_runs() -> None:
+    machine = Machine()
+    machine.take(goal(entry()))
+    for _ in range(2):
+        machine.step()
+    machine.step(lasts=True)
+    machine.take(goal(entry(version="1.1.0", depends_on=("nobody",)), generation=2))
+    assert machine.trace[-1].code == -15
+
+    machine.take(goal(entry(), generation=3))
+
+    assert machine.rest() == ["enable 1.0.0"]
+
+
 # -- updates
 
 
@@ -270,6 +343,18 @@ def test_a_failed_update_is_tried_again_when_its_own_entry_changes_and_not_befor
     machine.fails = {}
 
     assert machine.rest() == ["download 1.1.0", *UPDATE, "install 1.1.0", "enable 1.1.0", "settle 1.1.0"]
+
+
+def test_an_old_version_whose_enable_failed_is_put_back_as_it_was() -> None:
+    old = Folder(records.ENABLED, number=1)
+    unwell = records.HandlerStatus("NotReady", 1009, "it failed")
+    known = record(entry(), verdict=goals.failed("EnableFailed"), handler_status=unwell)
+    before = disk(known, folders={"1.0.0": old, "1.1.0": NOT_INSTALLED})
+
+    machine = run(goal(entry(version="1.1.0", number=5)), before, {"install 1.1.0": 7})
+
+    install = machine.trace[-1].step
+    assert (install.kind, install.version, install.key.sequence_number) == ("install", "1.0.0", 1)
 
 
 @pytest.mark.parametrize("lost", ["install 1.0.0", "enable 1.0.0"])
