@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.fleet.declared import BASE, Machine
+from benchmarks.fleet.follow import follow
 from benchmarks.fleet.wire import MERGE, METADATA, Connection, Pool, RequestError, Server
 from vmext_agent import report
 
@@ -123,20 +124,12 @@ class _Agent:
     async def watch(self, version: str) -> None:
         """Watch the goal for as long as the fleet lives, and carry out what is new."""
         machine = self._machine
-        while True:
-            target = (
-                f"{BASE}/namespaces/{machine.namespace}/goalstates?watch=1&allowWatchBookmarks=true"
-                f"&fieldSelector=metadata.name%3D{machine.name}&resourceVersion={version}"
-            )
-            async for line in self.connection.watch(target):
-                event = json.loads(line)
-                obj = event["object"]
-                if event["type"] == "ERROR":
-                    raise RequestError(target, obj["code"], obj["message"])
-                version = obj["metadata"]["resourceVersion"]
-                if event["type"] in ("ADDED", "MODIFIED"):
-                    self._take(obj)
-            self.connection.close()
+        target = f"{BASE}/namespaces/{machine.namespace}/goalstates"
+        async for kind, obj in follow(
+            self.connection, target, f"&fieldSelector=metadata.name%3D{machine.name}", version
+        ):
+            if kind in ("ADDED", "MODIFIED"):
+                self._take(obj)
 
     async def beat(self, delay_s: float) -> None:
         """Renew the machine's Lease for as long as the fleet lives, at other times than the other agents."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks.fleet import raw
 from benchmarks.fleet.declared import BASE, EACH
-from benchmarks.fleet.wire import Connection, Pool, RequestError, Server
+from benchmarks.fleet.follow import follow
+from benchmarks.fleet.wire import Connection, Pool, Server
 
 Key = tuple[str, str]
 _KINDS = ("virtualmachineextensions", "virtualmachines")
@@ -59,18 +60,9 @@ class Sight:
                 await self._changed.wait()
 
     async def _watch(self, connection: Connection, plural: str, version: str) -> None:
-        while True:
-            target = f"{BASE}/{plural}?watch=1&resourceVersion={version}"
-            async for line in connection.watch(target):
-                event = json.loads(line)
-                obj = event["object"]
-                if event["type"] == "ERROR":
-                    raise RequestError(target, obj["code"], obj["message"])
-                version = obj["metadata"]["resourceVersion"]
-                self._see(plural, obj)
-                self._changed.set()
-            # The server lets go of who is slow, too.
-            connection.close()
+        async for _, obj in follow(connection, f"{BASE}/{plural}", "", version):
+            self._see(plural, obj)
+            self._changed.set()
 
     def _see(self, plural: str, obj: Mapping[str, Any]) -> None:
         key = (obj["metadata"]["namespace"], obj["metadata"]["name"])
