@@ -68,8 +68,16 @@ class Connection:
         self, method: str, target: str, body: object = None, content_type: str = JSON, accept: str = JSON
     ) -> bytes:
         """Make a request and return the answer's body. Raises RequestError."""
+        was_open = self._streams is not None
         try:
-            status, reader, headers = await self._send(method, target, body, content_type, accept)
+            try:
+                status, reader, headers = await self._send(method, target, body, content_type, accept)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                if not was_open:
+                    raise
+                # The server lets go of connections that nobody has used for a while.
+                self.close()
+                status, reader, headers = await self._send(method, target, body, content_type, accept)
             content = b"".join([part async for part in _parts(reader, headers)])
         except (OSError, asyncio.IncompleteReadError) as error:
             self.close()
