@@ -204,7 +204,8 @@ def _entry(item: Mapping[str, object], handler: Mapping[str, object], name: str,
     _match(_HANDLER, handler_name, f"{path}handler.name", "<publisher>.<type> in letters and digits")
     _match(_VERSION, key.version, f"{path}handler.version", "numbers with dots between them")
     if key.state not in _STATES:
-        raise GoalStateError(f"{path}state", f"{key.state!r} is none of {', '.join(_STATES)}")
+        why = f"is {key.state[:64]!r}, and this agent knows {', '.join(_STATES)} alone; update the agent"
+        raise GoalStateError(f"{path}state", why)
     if key.sequence_number < 0:
         raise GoalStateError(f"{path}sequenceNumber", "is below 0")
     described = _field(handler, f"{path}handler.", "package", dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from development.api import Api
 from guests import agent_machine
 from guests.agent_machine import HANDLER, Machine, eventually
 
+KIND = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/goalstates.vmext.dev"
 FOLDER = f"/var/lib/waagent/{HANDLER}-1.0.0"
 
 
@@ -304,6 +306,28 @@ def test_an_entry_that_makes_no_sense_fails_alone(machine: Machine) -> None:
 
     assert status["reason"] == "InvalidGoalState"
     assert "handler.name" in status["message"]
+
+
+def test_a_state_of_a_newer_operators_is_reported_and_the_others_go_on(machine: Machine) -> None:
+    machine.want("known")
+    machine.ends("Succeeded", "known")
+    before = machine.api.request("GET", KIND)["spec"]["versions"]
+    after = copy.deepcopy(before)
+    spec = after[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    spec["extensions"]["items"]["properties"]["state"]["enum"].append("hibernate")
+    machine.api.request("PATCH", KIND, {"spec": {"versions": after}}, "application/merge-patch+json")
+    try:
+        # It is refused until the API server has the kind's new schema.
+        eventually(lambda: machine.want("known", state="hibernate"))
+        machine.want("other", handler="Test.Other")
+
+        machine.ends("Succeeded", "other")
+        status = machine.ends("Failed", "known")
+    finally:
+        machine.api.request("PATCH", KIND, {"spec": {"versions": before}}, "application/merge-patch+json")
+    assert (status["state"], status["reason"]) == ("hibernate", "InvalidGoalState")
+    assert "update the agent" in status["message"]
+    assert [line.split()[1] for line in machine.order()] == ["install", "enable", "install", "enable"]
 
 
 def test_a_record_that_cannot_be_read_is_set_aside_and_made_again_from_the_folders(machine: Machine) -> None:
