@@ -7,6 +7,8 @@ import contextlib
 import itertools
 import os
 import random
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,19 +18,26 @@ from pathlib import Path
 import pytest
 
 import control_plane
-from control_plane import ControlPlane
+from control_plane import ControlPlane, process
 from development import house
 from development.api import Api, ApiError, Object
 from development.house import extension
-from development.operator_process import Operator
+from development.operator_process import ROOT, Operator
 from support import accounts
 from support.waiting import eventually
 from vmext_operator.cluster.client import Client
 from vmext_operator.cluster.term import Term, boot_clock
 from vmext_operator.control.elector import Elector
+from vmext_operator.control.leadership import STUCK_S
 from vmext_operator.core.election import LEASE_S, RETRY_S
 from vmext_operator.errors import LeaseLostError
 
+#: The operator as it is, but that a signal makes its main thread, on which its event loop is, do something else.
+INTERRUPTIBLE = """
+import ctypes, runpy, signal, time
+signal.signal(signal.SIGUSR1, lambda *_: {something})
+runpy.run_module("vmext_operator", run_name="__main__", alter_sys=True)
+"""
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/vmext-system/leases/vmext-operator"
 _numbers = itertools.count(1)
 
@@ -184,6 +193,51 @@ def test_a_leader_that_slept_past_its_lease_writes_nothing_when_it_wakes(
             eventually(lambda who=sleeper: who.log.read_text().count("standing by") >= 1)  # type: ignore[misc]
             late = [one for one in accounts.writes(cluster, sleeper.identity) if one[0] > taken]
             assert late == []
+
+
+@pytest.mark.parametrize(
+    ("something", "lost"),
+    [
+        # No other thread gets to run either: the Lease is not renewed.
+        ("ctypes.PyDLL(None).sleep(20)", "is lost: it was not renewed for"),
+        # The elector's thread renews it, until it has seen that nothing gets done.
+        ("time.sleep(600)", "the operator has been stuck for"),
+    ],
+    ids=["with all of its threads", "while its Lease is renewed"],
+)
+def test_a_leader_whose_event_loop_is_stuck_is_followed_and_writes_nothing_any_more(
+    cluster: ControlPlane, tmp_path: Path, namespace: str, something: str, lost: str
+) -> None:
+    name, log = f"stuck-{next(_numbers)}", tmp_path / "stuck.log"
+    other = Operator(accounts.kubeconfig(cluster, tmp_path, f"{name}-other"), tmp_path / "other.log")
+    other.identity = f"{name}-other"
+    stuck = process.start(
+        [
+            *(sys.executable, "-c", INTERRUPTIBLE.format(something=something), "--probe-address=off"),
+            *("--identity", name, "--kubeconfig", str(accounts.kubeconfig(cluster, tmp_path, name))),
+        ],
+        environment={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(ROOT / "operator")},
+        log=log,
+    )
+    try:
+        eventually(lambda: holder(cluster) == name)
+        other.start()
+        eventually(lambda: "standing by" in other.log.read_text())
+        with busy(cluster, namespace):
+            eventually(lambda: len(accounts.writes(cluster, name)) > 20)
+            stuck.send_signal(signal.SIGUSR1)
+            eventually(lambda: holder(cluster) == other.identity, timeout_s=STUCK_S + 4 * LEASE_S)
+            taken = datetime.now(UTC).isoformat()
+            eventually(lambda: len(accounts.writes(cluster, other.identity)) > 20)
+            eventually(lambda: stuck.poll() is not None, "who is stuck finds its Lease lost and ends", timeout_s=60)
+            assert stuck.returncode == 1
+            assert lost in log.read_text()
+            late = [one for one in accounts.writes(cluster, name) if one[0] > taken]
+            assert late == []
+    finally:
+        stuck.kill()
+        stuck.wait()
+        other.stop()
 
 
 def test_an_api_server_that_is_away_for_longer_than_the_lease_finds_one_leader(

@@ -27,6 +27,7 @@ from vmext_operator.errors import (
     ConfigurationError,
     ConflictError,
     GoneError,
+    LeaseLostError,
     NotFoundError,
     RefusedError,
     TransientClusterError,
@@ -89,7 +90,9 @@ class Client:
             raise ConfigurationError(f"no API server: {where}: {error}") from error
         configuration.connection_pool_maxsize = self._in_flight + _WATCHES
         tracing = aiohttp.TraceConfig()
+        # The head of a request that has a body is sent with that, in a task of its own: others may run before it does.
         tracing.on_request_headers_sent.append(self._before_sending)
+        tracing.on_request_chunk_sent.append(self._before_sending)
         configuration.trace_configs = [tracing]
         # Once, instead of in a thread for each request; and no password of .netrc is ever sent.
         configuration.proxy = configuration.proxy or _proxy(configuration.host)
@@ -223,6 +226,8 @@ class Client:
                 content = await response.read()
                 status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if isinstance(error.__cause__, LeaseLostError):
+                raise error.__cause__ from None
             raise TransientClusterError(what, 0, str(error) or type(error).__name__) from error
         finally:
             self._told(method, about or target, status, time.monotonic() - begun)
@@ -250,7 +255,10 @@ class Client:
         return response
 
     async def _before_sending(
-        self, _session: aiohttp.ClientSession, _context: object, sent: aiohttp.TraceRequestHeadersSentParams
+        self,
+        _session: aiohttp.ClientSession,
+        _context: object,
+        sent: aiohttp.TraceRequestHeadersSentParams | aiohttp.TraceRequestChunkSentParams,
     ) -> None:
         """Look at the clock once more, with a connection at hand: nothing waits between here and the socket."""
         if self._term is not None and sent.method != "GET":
