@@ -35,6 +35,9 @@ class Played:
     single_write_s: float = 0.0
     apply_to_goal_s: float = 0.0
     apply_new_to_goal_s: float = 0.0
+    apply_to_crowded_goal_s: float = 0.0
+    #: From the process' start to its holding a Lease that nobody else wants.
+    leading_s: float = 0.0
     busy_s: dict[str, list[float]] = field(default_factory=dict)
     peak_rss_mb: float = 0.0
 
@@ -99,6 +102,7 @@ async def go_on(stage: Stage, canary: Canary, played: Played) -> None:
     stage.report("single changes on an idle system")
     await asyncio.sleep(2)
     played.single_write_s, played.apply_to_goal_s, played.apply_new_to_goal_s = await canary.idle()
+    played.apply_to_crowded_goal_s = await canary.crowded()
     played.peak_rss_mb = max(played.peak_rss_mb, stage.meter.peak_rss_mb())
 
     stage.report("starting the operator again with nothing to do")
@@ -106,6 +110,7 @@ async def go_on(stage: Stage, canary: Canary, played: Played) -> None:
 
     async def restart() -> None:
         await stage.start_operator()
+        played.leading_s = await stage.until_logged(staging.LEADING)
         await stage.until_logged(staging.CAUGHT_UP)
 
     played.restarted = await stage.cost_of(restart(), operator_began=True)

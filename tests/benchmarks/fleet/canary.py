@@ -9,16 +9,19 @@ import time
 from collections.abc import AsyncIterator
 
 from benchmarks.fleet import declared
+from benchmarks.fleet.declared import EACH
 from benchmarks.fleet.sight import Goals
 from benchmarks.fleet.stage import CANARY, Stage
 
 _IDLE = 30
+#: As many extensions as few machines have: what a goal costs the API server grows with them.
+CROWD = 30
 _EVERY_S = 0.3
 _PATIENCE_S = 120.0
 
 
 class Canary:
-    """One machine of the fleet's namespace that is changed by itself."""
+    """One machine of the fleet's namespace that is changed by itself; it has as many extensions as the others."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -26,10 +29,11 @@ class Canary:
         self._number = 0
 
     async def declare(self) -> None:
-        """Declare it with an extension, and return when that is in its goal."""
+        """Declare it with its extensions, and return when those are in its goal."""
         await self._goals.open(self._stage.users)
         await self._stage.apply(CANARY, CANARY.manifest())
-        await self._change(1)
+        for number in range(1, EACH + 1):
+            await self._change(number)
 
     async def close(self) -> None:
         """End the watch."""
@@ -60,9 +64,27 @@ class Canary:
             await asyncio.sleep(_EVERY_S)
             changes.append(await self._change(1))
             await asyncio.sleep(_EVERY_S)
-            new.append(await self._change(number + 10))
+            new.append(await self._change(EACH + 1))
+            await self._take_away(EACH + 1)
             await asyncio.sleep(_EVERY_S)
         return statistics.median(writes), statistics.median(changes), statistics.median(new)
+
+    async def crowded(self) -> float:
+        """Give it many extensions more; return the median from apply to goal of a change, on an idle system."""
+        for number in range(EACH + 1, CROWD + 1):
+            await self._change(number)
+        changes: list[float] = []
+        for _ in range(_IDLE):
+            # Whatever was applied before is reported and counted by then.
+            await asyncio.sleep(2 if not changes else _EVERY_S)
+            changes.append(await self._change(1))
+        return statistics.median(changes)
+
+    async def _take_away(self, number: int) -> None:
+        """Delete an extension, and return when its goal is without it."""
+        name = CANARY.extension_name(number)
+        await self._stage.users.request("DELETE", CANARY.path("virtualmachineextensions", name))
+        await self._goals.without(name, _PATIENCE_S)
 
     async def _change(self, number: int) -> float:
         """Apply an extension with other settings; return the seconds until they are seen in the goal."""

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from benchmarks.figure import Figure
 from benchmarks.fleet.acts import Played
+from benchmarks.fleet.canary import CROWD
 from benchmarks.fleet.counting import Asked
 from benchmarks.fleet.meter import OPERATOR, OURSELVES, Cost
 
@@ -47,6 +48,8 @@ def figures(played: Sequence[Played], suffix: str = "") -> Iterator[Figure]:
         f"a change's apply to goal state, idle, over a single write of {largest.single_write_s * 1000:.1f} ms (p50)",
         3.0,
     )
+    crowded = largest.apply_to_crowded_goal_s / largest.single_write_s
+    yield Figure(f"apply_to_goal_ratio_at_{CROWD}{suffix}", crowded, f"the same of a machine with {CROWD} extensions")
     new = largest.apply_new_to_goal_s / largest.single_write_s
     yield Figure(
         f"apply_new_to_goal_ratio{suffix}", new, "the same of a new extension, which is given a finalizer first"
@@ -76,6 +79,8 @@ def _restart(played: Played) -> Iterator[Figure]:
     is_large = played.machines == 10_000
     meaning = f"the operator's start until all of {played.extensions:,} extensions are looked at"
     yield Figure(f"operator_restart_s_{size}", played.restarted.seconds, meaning, 60.0 if is_large else None)
+    leading = "of these, from the process' start to its holding a Lease that nobody else wants, to a tenth"
+    yield Figure(f"operator_leading_s_{size}", played.leading_s, leading)
     writes = float(_writes_without_leases(played.restarted))
     yield Figure(f"operator_restart_writes_{size}", writes, "writes meanwhile, but Leases", 0.0)
     meaning = "the operator's memory at its highest"

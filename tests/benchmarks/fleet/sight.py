@@ -82,7 +82,7 @@ class Sight:
 
 
 class Goals:
-    """Watches one machine's goal: when an entry of it came to have some settings."""
+    """Watches one machine's goal: when an entry of it came to have some settings, and which entries it has."""
 
     def __init__(self, server: Server, namespace: str, name: str) -> None:
         self._connection = Connection(server)
@@ -90,6 +90,7 @@ class Goals:
         self._name = name
         self._task: asyncio.Task[None] | None = None
         self._seen: dict[str, float] = {}
+        self._names: set[str] = set()
         self._changed = asyncio.Event()
 
     async def open(self, pool: Pool) -> None:
@@ -114,11 +115,20 @@ class Goals:
                 self._changed.clear()
                 await self._changed.wait()
 
+    async def without(self, name: str, timeout_s: float) -> None:
+        """Return as soon as the goal has no entry of that name. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while name in self._names:
+                self._changed.clear()
+                await self._changed.wait()
+
     async def _watch(self, version: str) -> None:
         selector = f"fieldSelector=metadata.name%3D{self._name}"
         async for line in self._connection.watch(f"{self._target}?watch=1&{selector}&resourceVersion={version}"):
             at = time.perf_counter()
             obj = json.loads(line)["object"]
-            for entry in (obj.get("spec") or {}).get("extensions") or ():
+            entries = (obj.get("spec") or {}).get("extensions") or ()
+            self._names = {entry["name"] for entry in entries}
+            for entry in entries:
                 self._seen.setdefault(entry["settings"], at)
             self._changed.set()

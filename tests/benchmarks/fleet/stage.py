@@ -24,6 +24,7 @@ USERS, WRITERS = 32, 64
 _KINDS = ("virtualmachines", "virtualmachineextensions", "virtualmachineextensionimages", "goalstates")
 #: What is applied for its own sake while the fleet is in work.
 CANARY = Machine("fleet-0", "canary")
+LEADING = "leading lease="
 CAUGHT_UP = "every machine looked at"
 LISTED = "everything listed"
 
@@ -105,7 +106,7 @@ class Stage:
         def is_done() -> bool:
             for key in [key for key, generation in left.items() if self.sight.ready.get(key, 0) >= generation]:
                 del left[key]
-            return not left and len(self.sight.counted) >= len(self.machines)
+            return not left and len(self.sight.counted - {CANARY}) >= len(self.machines)
 
         async def tell() -> None:
             while True:
