@@ -100,6 +100,7 @@ class Reconciler:
         """
         loaded = scope.load(self._store, key)
         self._stages.keep(key, loaded.uids)
+        self._vault.keep(key, loaded.uids)
         if loaded.machine is None:
             return await self._without_machine(loaded)
         known = await self._identify(loaded.machine, loaded.goal_state)

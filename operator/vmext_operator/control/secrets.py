@@ -6,11 +6,14 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from vmext_operator.api import conditions
+from vmext_operator.api.credential import Pinned
 from vmext_operator.api.extension_image import ExtensionImage
-from vmext_operator.api.goal_state import GoalState
+from vmext_operator.api.goal_state import Entry, GoalState
 from vmext_operator.api.meta import Key
 from vmext_operator.api.protected import Protected, Sealed
 from vmext_operator.api.virtual_machine import VirtualMachine
@@ -18,16 +21,16 @@ from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
 from vmext_operator.cluster import envelopes, identities
 from vmext_operator.cluster.identities import Identities
 from vmext_operator.control.settings_check import Checker
+from vmext_operator.control.turns import Turns
 from vmext_operator.control.writer import Clock
 from vmext_operator.core import protected, verdict
 from vmext_operator.core.identity import share
 from vmext_operator.core.reasons import Reason
 from vmext_operator.errors import NotFoundError, RefusedError
 
-#: How often a Secret is looked at without a reason: a change of it is taken up within this time.
-LOOK_EVERY_S = 60.0
-#: How often one is looked at that could not be used.
-_LOOK_AGAIN_S = 5.0
+#: Looks without a reason, five a second in all: at a Secret that is of use every minute, or every N/4 seconds where N
+#: extensions have one, and at one that is of none every 5 seconds, or as many seconds as there are of those.
+GOOD, BAD = (60.0, 1 / 4), (5.0, 1.0)
 _KEY_NAME, _KEY_FIELD = "vmext-operator-key", "hmac"
 
 
@@ -39,15 +42,25 @@ class Found:
     again_s: float | None
 
 
+class _Asked(NamedTuple):
+    """What a look was for: another one is a reason to look again."""
+
+    generation: int
+    thumbprint: str
+    version: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What a Secret was when it was looked at: never its content."""
 
     at: float
-    generation: int
-    thumbprint: str
-    version: str
+    asked: _Asked
     result: Sealed | verdict.Held
+    #: After what part of the usual time it is looked at again: what came at once is spread by it.
+    part: float = 1.0
+    #: When it is looked at again, once it has a turn.
+    turn: float | None = None
 
 
 class Vault:
@@ -66,8 +79,9 @@ class Vault:
         self._clock = clock
         self._namespace = namespace
         self._key = b""
-        #: By the UIDs of a machine and of its extensions.
-        self._seen: dict[str, dict[str, _Seen]] = {}
+        self._good, self._bad = Turns(*GOOD), Turns(*BAD)
+        #: By machine, and by the UIDs of its extensions.
+        self._seen: dict[Key, dict[str, _Seen]] = {}
 
     async def seal(
         self,
@@ -85,9 +99,7 @@ class Vault:
             images: by UID, the catalog entries that are chosen and have a schema.
         """
         sealed: dict[str, Sealed | verdict.Held] = {}
-        waits: list[float] = []
-        seen_before = self._seen.pop(machine.meta.uid, {})
-        seen: dict[str, _Seen] = {}
+        key, waits, read = machine.meta.key, [], set()
         for extension in extensions:
             declared = extension.protected
             if declared is None or extension.meta.deleted is not None:
@@ -98,39 +110,95 @@ class Vault:
                 sealed[uid] = protected.not_enrolled(extension.vm_name)
                 continue
             entry = goal_state.goal.entry(extension.meta.key.name) if goal_state is not None else None
-            before = entry.sealed if entry is not None and entry.uid == uid else None
+            if entry is not None and entry.uid != uid:
+                entry = None
             if not declared.secret:
+                before = entry.sealed if entry is not None else None
                 sealed[uid] = protected.of_encrypted(declared, pinned, extension.vm_name, before)
                 continue
-            now, known = self._clock.monotonic(), seen_before.get(uid)
-            is_good = known is not None and isinstance(known.result, Sealed)
-            every_s = LOOK_EVERY_S * (0.8 + 0.2 * share(uid)) if is_good else _LOOK_AGAIN_S
             image = images.get(uid)
-            asked = (extension.meta.generation, pinned.thumbprint, image.version.text if image is not None else "")
-            if (
-                known is None
-                or (known.generation, known.thumbprint, known.version) != asked
-                or now >= known.at + every_s
-            ):
-                found = await self._look(Key(extension.meta.key.namespace, declared.secret), declared)
-                if isinstance(found, bytes):
-                    content = await self._content(found)
-                    is_there = before is not None and entry is not None and before.content == content
-                    refused = None
-                    if image is not None and not (is_there and entry and entry.handler.version == image.version.text):
-                        refused = self._checker.protected(image, found)
-                    result: Sealed | verdict.Held = refused or protected.of_secret(
-                        found, content, pinned, before, envelopes.seal
-                    )
-                else:
-                    result = found
-                known = _Seen(now, *asked, result)
-                every_s = LOOK_EVERY_S if isinstance(result, Sealed) else _LOOK_AGAIN_S
-            seen[uid], sealed[uid] = known, known.result
-            waits.append(max(0.0, known.at + every_s - now) + 0.05)
-        if seen:
-            self._seen[machine.meta.uid] = seen
+            asked = _Asked(
+                extension.meta.generation, pinned.thumbprint, image.version.text if image is not None else ""
+            )
+            known = self._seen.get(key, {}).get(uid) or self._left(extension, entry, asked)
+            if known is not None:
+                known = self._with_turn(known)
+            is_asked = known is None or known.asked != asked
+            if known is None or is_asked or (known.turn is not None and known.turn <= self._now()):
+                result = await self._read(extension, declared, pinned, entry, image)
+                known = _Seen(self._now(), asked, result, share(uid) if is_asked else 1.0)
+            read.add(uid)
+            self._note(key, uid, known)
+            sealed[uid] = known.result
+            waits.append(max(0.0, self._due(known) - self._now()) + 0.05)
+        self.keep(key, read)
         return Found(sealed, min(waits, default=None))
+
+    def keep(self, machine: Key, uids: Set[str]) -> None:
+        """Forget all extensions of a machine but those: the others are gone, or have no Secret."""
+        for uid in self._seen.get(machine, {}).keys() - uids:
+            self._note(machine, uid, None)
+
+    def _note(self, machine: Key, uid: str, seen: _Seen | None) -> None:
+        before = self._seen.setdefault(machine, {}).pop(uid, None)
+        if before is not None:
+            self._turns(before).number -= 1
+        if seen is not None:
+            self._turns(seen).number += 1
+            self._seen[machine][uid] = seen
+        if not self._seen[machine]:
+            del self._seen[machine]
+
+    def _left(self, extension: VirtualMachineExtension, entry: Entry | None, asked: _Asked) -> _Seen | None:
+        """Return what an operator before this one saw, None where that can't be told.
+
+        What is ready as it is declared was read for it: there is no need to read all Secrets at once after a start.
+        """
+        before = entry.sealed if entry is not None else None
+        if entry is None or before is None or before.thumbprint != asked.thumbprint:
+            return None
+        if asked.version not in ("", entry.handler.version):
+            return None
+        ready = conditions.find(extension.status.get("conditions") or (), "Ready")
+        is_ready = ready is not None and ready.get("status") == "True"
+        if not is_ready or extension.status.get("observedGeneration") != extension.meta.generation:
+            return None
+        return _Seen(float("-inf"), asked, before)
+
+    def _turns(self, seen: _Seen) -> Turns:
+        return self._good if isinstance(seen.result, Sealed) else self._bad
+
+    def _due(self, seen: _Seen) -> float:
+        return seen.turn if seen.turn is not None else seen.at + seen.part * self._turns(seen).interval_s
+
+    def _with_turn(self, seen: _Seen) -> _Seen:
+        """Give a turn to what is due and has none yet."""
+        if seen.turn is not None or self._now() < self._due(seen):
+            return seen
+        return replace(seen, turn=self._turns(seen).take(self._now()))
+
+    def _now(self) -> float:
+        return self._clock.monotonic()
+
+    async def _read(
+        self,
+        extension: VirtualMachineExtension,
+        declared: Protected,
+        pinned: Pinned,
+        entry: Entry | None,
+        image: ExtensionImage | None,
+    ) -> Sealed | verdict.Held:
+        """Return what a Secret has for an extension, sealed for its machine, or why not. Raises ClusterError."""
+        found = await self._look(Key(extension.meta.key.namespace, declared.secret), declared)
+        if not isinstance(found, bytes):
+            return found
+        content, before = await self._content(found), entry.sealed if entry is not None else None
+        is_there = before is not None and before.content == content
+        if image is not None and not (is_there and entry is not None and entry.handler.version == image.version.text):
+            refused = self._checker.protected(image, found)
+            if refused is not None:
+                return refused
+        return protected.of_secret(found, content, pinned, before, envelopes.seal)
 
     async def _look(self, key: Key, declared: Protected) -> bytes | verdict.Held:
         """Return the content that a Secret has for an extension, or why there is none. Raises ClusterError."""
