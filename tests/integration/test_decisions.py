@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 import control_plane
-from development.api import Api, condition
+from development.api import Api, Object, condition
 from development.operator_process import Operator
+from support import kstatus
 from support.declaring import declare, entries, image, machine, report, wait_entry, wait_reason
 
 KIND = "VirtualMachineExtension"
+IMAGES = "/apis/vmext.dev/v1alpha1/virtualmachineextensionimages"
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,48 @@ def test_settings_that_do_not_fit_their_schema_never_travel(operator: Operator, 
     wait_entry(api, "one", settings='{"port":80}')
     api.apply(image(types[1], "1.0.0", settingsSchema={}))
     wait_entry(api, "two")
+
+
+def test_a_catalog_entry_whose_schema_can_not_be_used_says_so_itself(
+    operator: Operator, api: Api, types: list[str]
+) -> None:
+    def ready(number: int) -> Object:
+        name = f"test.{types[number]}-1.0.0".lower()
+        found = api.wait("VirtualMachineExtensionImage", name, lambda one: bool((one or {}).get("status")))
+        assert found is not None
+        return found
+
+    api.apply(image(types[0], "1.0.0", settingsSchema={"type": "integer"}))
+    api.apply(image(types[1], "1.0.0", settingsSchema={"properties": {"port": {"type": "number or so"}}}))
+    api.apply(image(types[2], "1.0.0", protectedSettingsSchema={"$ref": "#/$defs/none"}))
+    for number, why in ((1, "settingsSchema can't be used: $.properties.port.type"), (2, "leads nowhere")):
+        found = ready(number)
+        assert kstatus.status_of(found) == "Failed"
+        assert found["status"]["conditions"][0]["reason"] == "InvalidSchema"
+        assert why in found["status"]["conditions"][0]["message"]
+    # The first was looked at before those were.
+    unharmed = api.get("VirtualMachineExtensionImage", f"test.{types[0]}-1.0.0".lower())
+    assert unharmed is not None
+    assert "status" not in unharmed
+
+    api.apply(image(types[1], "1.0.0", settingsSchema={"properties": {"port": {"type": "number"}}}))
+
+    def mended(one: Object | None) -> bool:
+        return one is not None and [c["reason"] for c in one["status"]["conditions"]] == ["Usable"]
+
+    whole = api.wait("VirtualMachineExtensionImage", f"test.{types[1]}-1.0.0".lower(), mended)
+    assert whole is not None
+    assert kstatus.status_of(whole) == "Current"
+    versions = [one["metadata"]["resourceVersion"] for one in (unharmed, whole)]
+    operator.stop()
+    operator.start()
+    machine(api)
+    declare(api, "one", types[1], settings={"port": 1})
+    wait_entry(api, "one")
+    assert versions == [
+        api.request("GET", f"{IMAGES}/test.{types[number]}-1.0.0".lower())["metadata"]["resourceVersion"]
+        for number in (0, 1)
+    ]
 
 
 def test_a_paused_machine_is_told_nothing_new_and_says_so(operator: Operator, api: Api, types: list[str]) -> None:

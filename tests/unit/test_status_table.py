@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 
 from support import objects
 from support.kstatus import status_of
-from vmext_operator.api import goal_state, virtual_machine, virtual_machine_extension
-from vmext_operator.core import machine_status, projection, verdict
+from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
+from vmext_operator.control.settings_check import Checker
+from vmext_operator.core import catalog_status, machine_status, projection, verdict
 from vmext_operator.core.reachability import Presence
 from vmext_operator.core.reasons import Reason
 
@@ -156,12 +158,20 @@ def rows(title: str) -> dict[str, list[str]]:
     return found
 
 
+#: A schema, why its signature is refused, and the schema that it had before.
+IMAGES: dict[str, tuple[dict[str, Any], str, dict[str, Any] | None]] = {
+    "it can be used": ({"type": "object"}, "", None),
+    "a schema of it can't be used": ({"type": "thing"}, "", None),
+    "it is not signed as it has to be": ({}, "it is not signed", None),
+    "it was mended": ({"type": "object"}, "", {"type": "thing"}),
+}
 NOBODY = "nobody has looked at it yet"
 
 
 def test_each_table_has_exactly_the_situations_that_are_looked_at() -> None:
     assert set(rows("VirtualMachineExtension")) == {*EXTENSIONS, NOBODY}
     assert set(rows("VirtualMachine")) == {*MACHINES, NOBODY}
+    assert set(rows("VirtualMachineExtensionImage")) == set(IMAGES)
     for obj in (objects.extension(), objects.machine()):
         assert status_of(obj) == "InProgress"
 
@@ -208,3 +218,28 @@ def test_a_machine_stands_as_its_row_says(name: str) -> None:
         ", ".join(besides),
     ] == rows("VirtualMachine")[name]
     assert status["observedGeneration"] == GENERATION
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_catalog_entry_stands_as_its_row_says(name: str) -> None:
+    schema, refused, before = IMAGES[name]
+    obj = objects.image(settingsSchema=schema)
+    if before is not None:
+        was = extension_image.parse(objects.image(settingsSchema=before))
+        obj["status"] = catalog_status.project(was, Checker().fault(was), "2026-01-01T00:00:00Z")
+    image = replace(extension_image.parse(obj), refused=refused)
+    status = catalog_status.project(image, Checker().fault(image), NOW)
+    ready, *others = status.get("conditions") or [{"status": "", "reason": ""}]
+    assert [
+        status_of(obj | {"status": status}),
+        ready["status"],
+        ready["reason"],
+        ", ".join(one["type"] for one in others),
+    ] == rows("VirtualMachineExtensionImage")[name]
+    if status:
+        assert status["observedGeneration"] == image.meta.generation
+        assert ready["lastTransitionTime"] == NOW
+        assert ready["message"]
+        # What stands there already is not written again.
+        again = replace(image, status=status)
+        assert catalog_status.project(again, Checker().fault(again), "2026-01-03T00:00:00Z") == status

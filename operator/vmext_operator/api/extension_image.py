@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vmext_operator.api import fields, meta, quantity
@@ -84,6 +84,8 @@ class ExtensionImage:
     #: JSON Schemas as canonical text, empty for none.
     settings_schema: str = ""
     protected_settings_schema: str = ""
+    #: Where there is something to say of it.
+    status: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def handler_name(self) -> str:
@@ -129,6 +131,7 @@ def parse(obj: Mapping[str, Any]) -> ExtensionImage:
         supports=_supports(fields.optional(spec, "spec", "supports", dict) or {}),
         settings_schema=_schema(spec, "settingsSchema"),
         protected_settings_schema=_schema(spec, "protectedSettingsSchema"),
+        status=fields.optional(obj, "object", "status", dict) or {},
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
 from vmext_operator.control import kopf_runtime, logs, metrics, probes, resync
+from vmext_operator.control.catalog import Catalog
 from vmext_operator.control.feed import Feed
 from vmext_operator.control.heartbeats import Heartbeats
 from vmext_operator.control.leadership import Leadership
@@ -19,10 +20,11 @@ from vmext_operator.control.metrics import Metrics
 from vmext_operator.control.queue import KeyedQueue
 from vmext_operator.control.reconcile import Reconciler, Settings
 from vmext_operator.control.resync import Resync
+from vmext_operator.control.settings_check import Checker
 from vmext_operator.control.store import Store
 from vmext_operator.control.tasks import first_of
 from vmext_operator.control.watches import Watches
-from vmext_operator.control.writer import Clock
+from vmext_operator.control.writer import Clock, Writer
 from vmext_operator.core import vitals
 from vmext_operator.core.vitals import Vitals
 from vmext_operator.errors import ConflictError, OperatorError, WatchHangsError
@@ -113,6 +115,7 @@ class _Operator:
         self._metrics.show(lambda: leadership.leads, self._queue, self._store)
         self._everything_listed = asyncio.Event()
         self._resync: Resync | None = None
+        self._catalog: Catalog | None = None
 
     async def serve_probes(self) -> None:
         """Answer probes for ever."""
@@ -143,6 +146,7 @@ class _Operator:
             await resync.wait_until_served(client)
             heartbeats = Heartbeats(self._clock, self._settings.leases_every_s)
             reconciler = Reconciler(client, self._store, self._clock, self._settings, heartbeats)
+            self._catalog = Catalog(self._store, Writer(client, self._store, self._clock), Checker(), self._clock)
             feed = Feed(client, self._store, self._everything_listed, self._told, self._random)
             handlers = kopf_runtime.registry(client.kopf_login)
             try:
@@ -151,6 +155,7 @@ class _Operator:
                     feed.run(),
                     self._list_again(self._resync),
                     self._tell_when_idle(),
+                    self._catalog.keep_judging(self._everything_listed),
                     heartbeats.keep_reading(client, self._store, self._queue.add, self._random),
                     # Last: when kopf ends it waits for all tasks that came after it, as if they were its own.
                     kopf_runtime.run(handlers),
@@ -162,6 +167,8 @@ class _Operator:
     def _told(self, plural: str, kind: str) -> None:
         self._watches.told(plural)
         self._metrics.told(plural, kind)
+        if self._catalog is not None:
+            self._catalog.told(plural)
 
     def _vitals(self) -> Vitals:
         last_good = self._resync.last_good if self._resync is not None else self._clock.monotonic()

@@ -98,6 +98,16 @@ class Checker:
         found = self._check(schema, json.loads(plain), "protectedSettings", is_secret=True)
         return _held(found, image, "protectedSettingsSchema")
 
+    def fault(self, image: ExtensionImage) -> str:
+        """Return why one of a catalog entry's schemas can't be used, empty where all can."""
+        for name in ("settingsSchema", "protectedSettingsSchema"):
+            schema = image.settings_schema if name == "settingsSchema" else image.protected_settings_schema
+            # On settings of nothing: a schema that is well made can still not be applied.
+            found = self._check(schema, {}, name, is_secret=True) if schema else ""
+            if found.startswith("!"):
+                return f"{name} can't be used: {found[1:]}"
+        return ""
+
     def _check(self, schema: str, document: object, name: str, *, is_secret: bool) -> str:
         """Return what is wrong, with an exclamation mark before what is wrong with the schema; empty for nothing."""
         try:

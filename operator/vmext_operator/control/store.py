@@ -103,6 +103,10 @@ class Store:
         """Return all extensions."""
         return self._extensions.objects.values()
 
+    def images(self) -> Iterable[ExtensionImage]:
+        """Return all entries of the catalog."""
+        return self._images.objects.values()
+
     def machine_keys(self) -> set[Key]:
         """Return the keys of all machines that are declared, have extensions or have a GoalState."""
         return {*self._machines.objects, *self._extensions_of, *self._goals.objects}

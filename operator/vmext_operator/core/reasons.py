@@ -26,6 +26,7 @@ class Reason(enum.Enum):
     UNSUPPORTED_OS = "UnsupportedOS"
     PAUSED = "Paused"
     INVALID_SCHEMA = "InvalidSchema"
+    USABLE = "Usable"
     INVALID_SETTINGS = "InvalidSettings"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 -- a reason
     SECRET_UNREADABLE = "SecretUnreadable"  # noqa: S105 -- a reason
