@@ -88,6 +88,12 @@ def main() -> None:
         help="how often machines' Leases are read (default: 60): so much later than unreachableAfter it may be noticed",
     )
     parser.add_argument(
+        "--watch-secrets",
+        action="store_true",
+        help="watch the metadata of Secrets, so that a changed one is read at once; it takes the rights to list and "
+        "watch them, by which all of them can be read (default: those that extensions name are looked at in turns)",
+    )
+    parser.add_argument(
         "--paused",
         action="store_true",
         help="leave what machines are told of their extensions as it is; statuses and credentials go on",
@@ -105,6 +111,7 @@ def main() -> None:
                     identity=arguments.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}",
                     probe_address="" if arguments.probe_address == "off" else arguments.probe_address,
                     resync_s=arguments.resync_seconds,
+                    watch_secrets=arguments.watch_secrets,
                 ),
                 clock,
                 random.Random(),  # noqa: S311 - it spreads retries, it guards nothing

@@ -137,3 +137,23 @@ def test_an_object_that_is_not_understood_is_told_and_passed_over(
     store.observe("virtualmachineextensions", broken)
     assert store.extensions_of(WEB_1) == []
     assert "spec.typeHandlerVersion: 'two' is no version" in caplog.text
+
+
+def test_machines_are_found_by_the_secret_that_their_extensions_name_now(store: Store) -> None:
+    def declare(name: str, vm: str, secret: str | None, namespace: str = "default") -> None:
+        given = {"protectedSettings": {"secretRef": {"name": secret, "key": "k"}}} if secret else {}
+        obj = objects.extension(name, spec={"vmName": vm, **given}, namespace=namespace)
+        store.observe("virtualmachineextensions", obj)
+
+    db = Key("default", "db")
+    declare("one", "web-1", "db")
+    declare("two", "web-2", "db")
+    declare("three", "web-1", "other")
+    declare("four", "web-1", "db", namespace="elsewhere")
+    assert store.machines_naming(db) == {WEB_1, Key("default", "web-2")}
+    declare("two", "web-2", None)
+    declare("three", "web-1", "db")
+    assert store.machines_naming(db) == {WEB_1}
+    for name in ("one", "three"):
+        store.observe("virtualmachineextensions", objects.extension(name), deleted=True)
+    assert store.machines_naming(db) == set()

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import heapq
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,11 +40,13 @@ class Server(Client):
         self.secrets: dict[str, bytes] = {"vmext-operator-key": b"k" * 32}
         self.asked: list[str] = []
         self.failing: set[str] = set()
+        self.while_read: Callable[[str], None] = lambda _: None
 
     async def request(self, method: str, target: str, **_: Any) -> dict[str, Any]:
         name = target.rpartition("/")[2]
         if name != "vmext-operator-key":
             self.asked.append(name)
+        self.while_read(name)
         if name in self.failing:
             raise TransientClusterError(f"{method} {target}", 503, "not now")
         if name not in self.secrets:
@@ -114,7 +116,7 @@ def most_in(reads: Mapping[str, list[float]], seconds: float) -> int:
     return most
 
 
-@pytest.mark.parametrize(("number", "every_s"), [(1, 60), (100, 60), (240, 60), (480, 120), (1200, 300)])
+@pytest.mark.parametrize(("number", "every_s"), [(1, 60), (100, 60), (240, 60), (480, 120), (720, 180)])
 def test_the_more_secrets_the_more_seldom_each_is_read(number: int, every_s: float) -> None:
     house = House()
     names = [f"vm-{one}" for one in range(number)]
@@ -253,3 +255,89 @@ def test_a_read_that_fails_is_made_again_and_those_that_went_well_are_not() -> N
         with pytest.raises(TransientClusterError):
             asyncio.run(seal())
     assert house.server.asked == ["web-1", *["web-2"] * 3]
+
+
+SECRET = Key("default", "web-1")
+
+
+def test_what_a_watch_tells_of_is_read_at_once_and_only_once() -> None:
+    house = House()
+    house.server.secrets |= {"web-1": b"{}", "web-2": b"{}"}
+
+    async def run() -> None:
+        first, _ = await house.look()
+        house.server.secrets["web-1"] = b'{"a": 1}'
+        for _ in range(3):
+            house.vault.changed(SECRET)
+        house.vault.changed(Key("elsewhere", "web-1"))
+        second, again_s = await house.look()
+        assert second != first
+        assert again_s > 59
+        assert await house.look() == (second, again_s)
+        assert house.server.asked == ["web-1", "web-1"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("there_before", [True, False])
+def test_a_change_that_comes_while_the_same_secret_is_read_is_not_lost(there_before: bool) -> None:
+    house = House()
+    house.server.secrets |= {"web-1": b"{}"} if there_before else {}
+
+    async def run() -> None:
+        old, _ = await house.look()
+
+        def change(name: str) -> None:
+            # What is read now is what was there before.
+            house.server.while_read = lambda _: None
+            house.vault.changed(Key("default", name))
+
+        house.vault.changed(SECRET)
+        house.server.while_read = change
+        during, again_s = await house.look()
+        assert (type(during), again_s < 0.1) == (type(old), True)
+        house.server.secrets["web-1"] = b'{"a": 1}'
+        begun_s = house.now_s
+        while len(house.server.asked) < 3:
+            house.now_s += again_s
+            new, again_s = await house.look()
+        assert house.now_s - begun_s < 0.1
+        assert isinstance(new, Sealed)
+        assert new != during
+        assert again_s > 1
+
+    asyncio.run(run())
+
+
+def test_a_change_that_is_told_of_before_an_extension_is_looked_at_first_is_not_lost() -> None:
+    house = House()
+    house.server.secrets |= {"web-1": b"{}", "web-2": b"{}"}
+    house.vault.changed(SECRET)
+
+    async def run() -> None:
+        await house.look("web-2", in_force("web-2"), status=READY)
+        await house.look("web-1", in_force("web-1"), status=READY)
+
+    asyncio.run(run())
+    assert house.server.asked == ["web-2", "web-1"]
+
+
+def test_a_secret_of_a_whole_fleet_that_changes_is_no_flood_and_passes_those_that_wait_for_their_turn() -> None:
+    house = House()
+    names = [f"vm-{one}" for one in range(200)]
+    house.server.secrets |= dict.fromkeys(names, b"{}")
+
+    async def run() -> dict[str, list[float]]:
+        await house.live(names, 1.0)
+        # All are due, and have a turn in up to fifty seconds.
+        house.now_s += 1000.0
+        for name in names:
+            await house.look(name)
+        house.server.asked.clear()
+        for name in names:
+            house.vault.changed(Key("default", name))
+        return await house.live(names, 10.0)
+
+    reads = asyncio.run(run())
+    assert all(times for times in reads.values())
+    assert most_in(reads, 1.0) <= 51 + 5

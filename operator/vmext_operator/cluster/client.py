@@ -138,28 +138,38 @@ class Client:
 
     async def list_all(self, plural: str) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
         """Yield all objects of a kind in pages, each with the whole list's resourceVersion. Raises ClusterError."""
+        async for page in self.list_at(path(plural, None)):
+            yield page["items"], page["metadata"]["resourceVersion"]
+
+    async def list_at(self, target: str, accept: str = _JSON) -> AsyncIterator[dict[str, Any]]:
+        """Yield the pages of the list at a path, in a form that is accepted. Raises ClusterError."""
         token = ""
         while True:
             query = {"limit": str(PAGE_SIZE)} | ({"continue": token} if token else {})
-            page = await self.request("GET", path(plural, None), query=query)
-            yield page["items"], page["metadata"]["resourceVersion"]
+            page = await self.request("GET", target, query=query, accept=accept)
+            yield page
             token = page["metadata"].get("continue") or ""
             if not token:
                 return
 
-    async def watch(self, plural: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Yield what happens to a kind after a resourceVersion, as type and object, until the server ends the watch.
+    def watch(self, plural: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield what happens to a kind after a resourceVersion, as ``watch_at`` does."""
+        return self.watch_at(path(plural, None), version)
+
+    async def watch_at(
+        self, target: str, version: str, accept: str = _JSON
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield what happens at a path after a resourceVersion, as type and object, until the server ends the watch.
 
         Raises:
             GoneError: the server no longer remembers that version.
             ClusterError: no answer, a refusal, or silence for longer than the server's bookmarks allow.
         """
         query = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version}
-        target, rest = path(plural, None), b""
-        what = f"WATCH {target}"
+        rest, what = b"", f"WATCH {target}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=_SILENCE_S)
         try:
-            answer = await self._send("GET", target, query, None, _JSON, timeout)
+            answer = await self._send("GET", target, query, None, _JSON, timeout, accept)
             async with answer:
                 if answer.status >= 300:
                     _answer(what, answer.status, await answer.read())
@@ -208,6 +218,7 @@ class Client:
         body: Mapping[str, Any] | None = None,
         content_type: str = _JSON,
         about: str = "",
+        accept: str = _JSON,
     ) -> dict[str, Any]:
         """Make a request and return the object that came back.
 
@@ -218,6 +229,7 @@ class Client:
             body: the object that is sent.
             content_type: of the body.
             about: the path of the object that is meant, where that is not the target.
+            accept: the form of what comes back.
 
         Raises:
             TransientClusterError: no answer, or one that may be another next time.
@@ -235,7 +247,7 @@ class Client:
                     # The server gives it up by then too, wherever it waits there.
                     asked["timeout"] = f"{timeout_s * 1000:.0f}ms"
                 timeout = aiohttp.ClientTimeout(total=timeout_s)
-                response = await self._send(method, target, asked, body, content_type, timeout)
+                response = await self._send(method, target, asked, body, content_type, timeout, accept)
                 content = await response.read()
                 status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -254,11 +266,12 @@ class Client:
         body: Mapping[str, Any] | None,
         content_type: str,
         timeout: aiohttp.ClientTimeout,
+        accept: str,
     ) -> aiohttp.ClientResponse:
         """Send a request and return the answer's beginning. The choke point: every request goes through here."""
         assert self._api is not None, "the client is used inside 'async with' only"
         configuration = self._api.configuration
-        headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
         token = await configuration.get_api_key_with_prefix("BearerToken")
         if token:
             headers["Authorization"] = token

@@ -103,8 +103,8 @@ def claims(token: str) -> dict[str, Any]:
 
 
 def path(kind: str, key: Key) -> str:
-    """Return the path of an object, of its collection where the key has no name."""
+    """Return the path of an object, of its namespace's collection (no name) or of the whole collection (empty)."""
     group, version, plural = kind.split("/")
     base = f"/api/{version}" if group == "core" else f"/apis/{group}/{version}"
-    target = f"{base}/namespaces/{quote(key.namespace, safe='')}/{plural}"
+    target = f"{base}/namespaces/{quote(key.namespace, safe='')}/{plural}" if key.namespace else f"{base}/{plural}"
     return f"{target}/{quote(key.name, safe='')}" if key.name else target

@@ -92,6 +92,10 @@ class Reconciler:
         self._vault = Vault(requests, clock, settings.namespace, self._checker)
         self._paused = settings.paused
 
+    def secret_changed(self, secret: Key) -> None:
+        """Take note that a Secret may be another one, for when the machines are reconciled that it is for."""
+        self._vault.changed(secret)
+
     async def reconcile(self, key: Key) -> float | None:
         """Reconcile a machine; return after how many seconds to look again, None for not without a change.
 

@@ -20,6 +20,7 @@ from vmext_operator.control.metrics import Metrics
 from vmext_operator.control.queue import KeyedQueue
 from vmext_operator.control.reconcile import Reconciler, Settings
 from vmext_operator.control.resync import Resync
+from vmext_operator.control.secret_feed import SecretFeed
 from vmext_operator.control.settings_check import Checker
 from vmext_operator.control.store import Store
 from vmext_operator.control.tasks import first_of
@@ -45,12 +46,14 @@ class Options:
         identity: by which this process holds the Lease; no other process has it at the same time.
         probe_address: ``host:port`` for probes and metrics, empty for none.
         resync_s: between two lists of everything.
+        watch_secrets: whether Secrets are watched, by their metadata.
     """
 
     kubeconfig: str | None
     identity: str
     probe_address: str
     resync_s: float
+    watch_secrets: bool = False
 
 
 async def run(
@@ -114,6 +117,7 @@ class _Operator:
         self._metrics = Metrics()
         self._metrics.show(lambda: leadership.leads, self._queue, self._store)
         self._everything_listed = asyncio.Event()
+        self._secrets: SecretFeed | None = None
         self._resync: Resync | None = None
         self._catalog: Catalog | None = None
 
@@ -148,11 +152,13 @@ class _Operator:
             reconciler = Reconciler(client, self._store, self._clock, self._settings, heartbeats)
             self._catalog = Catalog(self._store, Writer(client, self._store, self._clock), Checker(), self._clock)
             feed = Feed(client, self._store, self._everything_listed, self._told, self._random)
+            self._secrets = self._secret_feed(client, reconciler) if self._options.watch_secrets else None
             handlers = kopf_runtime.registry(client.kopf_login)
             try:
                 await first_of(
                     *(self._work(reconciler) for _ in range(WORKERS)),
                     feed.run(),
+                    self._follow_secrets(),
                     self._list_again(self._resync),
                     self._tell_when_idle(),
                     self._catalog.keep_judging(self._everything_listed),
@@ -163,6 +169,24 @@ class _Operator:
                 )
             finally:
                 self._queue.close()
+
+    def _secret_feed(self, client: Client, reconciler: Reconciler) -> SecretFeed:
+        def changed(secret: Key) -> None:
+            reconciler.secret_changed(secret)
+            for machine in self._store.machines_naming(secret):
+                self._queue.add(machine, urgent=True)
+
+        def is_named(secret: Key) -> bool:
+            return bool(self._store.machines_naming(secret))
+
+        return SecretFeed(client, ("",), is_named, changed, self._told, self._random)
+
+    async def _follow_secrets(self) -> None:
+        await self._everything_listed.wait()
+        if self._secrets is None:
+            await asyncio.Event().wait()
+        else:
+            await self._secrets.run()
 
     def _told(self, plural: str, kind: str) -> None:
         self._watches.told(plural)
@@ -195,6 +219,9 @@ class _Operator:
     async def _work(self, reconciler: Reconciler) -> None:
         # The barrier: nothing is decided before every kind is known in full.
         await self._everything_listed.wait()
+        if self._secrets is not None:
+            # Whatever changes after a Secret was read is told.
+            await self._secrets.tried.wait()
         while True:
             key = await self._queue.get()
             logs.about.set(str(key))

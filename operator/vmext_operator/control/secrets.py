@@ -31,6 +31,8 @@ from vmext_operator.errors import NotFoundError, RefusedError
 #: Looks without a reason, five a second in all: at a Secret that is of use every minute, or every N/4 seconds where N
 #: extensions have one, and at one that is of none every 5 seconds, or as many seconds as there are of those.
 GOOD, BAD = (60.0, 1 / 4), (5.0, 1.0)
+#: Looks at what a watch says is another one: fifty a second, so that one Secret of a whole fleet is no flood.
+CHANGED = (0.0, 1 / 50)
 _KEY_NAME, _KEY_FIELD = "vmext-operator-key", "hmac"
 
 
@@ -57,10 +59,13 @@ class _Seen:
     at: float
     asked: _Asked
     result: Sealed | verdict.Held
+    #: How often a watch had told of the Secret before it was read.
+    changes: int = 0
     #: After what part of the usual time it is looked at again: what came at once is spread by it.
     part: float = 1.0
     #: When it is looked at again, once it has a turn.
     turn: float | None = None
+    is_hurried: bool = False
 
 
 class Vault:
@@ -80,8 +85,15 @@ class Vault:
         self._namespace = namespace
         self._key = b""
         self._good, self._bad = Turns(*GOOD), Turns(*BAD)
+        self._changed = Turns(*CHANGED)
+        #: How often a watch has told of each Secret.
+        self._changes: dict[Key, int] = {}
         #: By machine, and by the UIDs of its extensions.
         self._seen: dict[Key, dict[str, _Seen]] = {}
+
+    def changed(self, secret: Key) -> None:
+        """Take note that a Secret may be another one: whoever names it is to be looked at, and finds it due."""
+        self._changes[secret] = self._changes.get(secret, 0) + 1
 
     async def seal(
         self,
@@ -116,23 +128,38 @@ class Vault:
                 before = entry.sealed if entry is not None else None
                 sealed[uid] = protected.of_encrypted(declared, pinned, extension.vm_name, before)
                 continue
-            image = images.get(uid)
-            asked = _Asked(
-                extension.meta.generation, pinned.thumbprint, image.version.text if image is not None else ""
-            )
-            known = self._seen.get(key, {}).get(uid) or self._left(extension, entry, asked)
-            if known is not None:
-                known = self._with_turn(known)
-            is_asked = known is None or known.asked != asked
-            if known is None or is_asked or (known.turn is not None and known.turn <= self._now()):
-                result = await self._read(extension, declared, pinned, entry, image)
-                known = _Seen(self._now(), asked, result, share(uid) if is_asked else 1.0)
+            seen, again_s = await self._of_secret(extension, declared, pinned, entry, images.get(uid))
             read.add(uid)
-            self._note(key, uid, known)
-            sealed[uid] = known.result
-            waits.append(max(0.0, self._due(known) - self._now()) + 0.05)
+            sealed[uid] = seen.result
+            waits.append(again_s)
         self.keep(key, read)
         return Found(sealed, min(waits, default=None))
+
+    async def _of_secret(
+        self,
+        extension: VirtualMachineExtension,
+        declared: Protected,
+        pinned: Pinned,
+        entry: Entry | None,
+        image: ExtensionImage | None,
+    ) -> tuple[_Seen, float]:
+        """Return what a Secret was when it was read, now if that is due, and in how many seconds to come again."""
+        machine, uid = extension.vm_key, extension.meta.uid
+        secret = Key(machine.namespace, declared.secret)
+        asked = _Asked(extension.meta.generation, pinned.thumbprint, image.version.text if image is not None else "")
+        # Counted before it is read: what changes while it is read is read again.
+        changes = self._changes.get(secret, 0)
+        seen = self._seen.get(machine, {}).get(uid) or self._left(extension, entry, asked)
+        if seen is not None:
+            seen = self._with_turn(seen, changes)
+        is_asked = seen is None or seen.asked != asked
+        if seen is None or is_asked or (seen.turn is not None and seen.turn <= self._now()):
+            result = await self._read(extension, declared, pinned, entry, image)
+            seen = _Seen(self._now(), asked, result, changes, share(uid) if is_asked else 1.0)
+        self._note(machine, uid, seen)
+        if seen.changes != self._changes.get(secret, 0) and not seen.is_hurried:
+            return seen, 0.0
+        return seen, max(0.0, self._due(seen) - self._now()) + 0.05
 
     def keep(self, machine: Key, uids: Set[str]) -> None:
         """Forget all extensions of a machine but those: the others are gone, or have no Secret."""
@@ -171,8 +198,11 @@ class Vault:
     def _due(self, seen: _Seen) -> float:
         return seen.turn if seen.turn is not None else seen.at + seen.part * self._turns(seen).interval_s
 
-    def _with_turn(self, seen: _Seen) -> _Seen:
+    def _with_turn(self, seen: _Seen, changes: int) -> _Seen:
         """Give a turn to what is due and has none yet."""
+        if seen.changes != changes and not seen.is_hurried:
+            turn = self._changed.take(self._now())
+            return replace(seen, turn=turn if seen.turn is None else min(turn, seen.turn), is_hurried=True)
         if seen.turn is not None or self._now() < self._due(seen):
             return seen
         return replace(seen, turn=self._turns(seen).take(self._now()))

@@ -69,6 +69,8 @@ class Store:
         self._images_of: dict[str, set[Key]] = {}
         #: By what they depend on.
         self._dependants_of: dict[Key, set[Key]] = {}
+        #: By the Secret that they name.
+        self._extensions_naming: dict[Key, set[Key]] = {}
 
     # -- what is asked of it
 
@@ -94,6 +96,10 @@ class Store:
             handler: [self._images.objects[key] for key in sorted(self._images_of.get(handler, ()))]
             for handler in set(handlers)
         }
+
+    def machines_naming(self, secret: Key) -> set[Key]:
+        """Return the machines that have an extension which names a Secret."""
+        return {self._extensions.objects[key].vm_key for key in self._extensions_naming.get(secret, ())}
 
     def machines(self) -> Iterable[VirtualMachine]:
         """Return all machines that are declared."""
@@ -189,7 +195,8 @@ class Store:
             # vmName, publisher and type can't be changed: an index entry stands as long as its object.
             _index(self._extensions_of, one.vm_key, key, present=value is not None)
             _index(self._extensions_with, one.handler_key, key, present=value is not None)
-            self._index_dependants(key, old, value)
+            self._index_names(self._dependants_of, key, _depends_on(old), _depends_on(value))
+            self._index_names(self._extensions_naming, key, _secrets(old), _secrets(value))
         elif isinstance(one, ExtensionImage):
             _index(self._images_of, one.handler_key, key, present=value is not None)
         if not quietly and _matters(old, value):
@@ -198,12 +205,10 @@ class Store:
             for machine in self._machines_of(one):
                 self._changed(machine, urgent)
 
-    def _index_dependants(
-        self, key: Key, old: VirtualMachineExtension | None, new: VirtualMachineExtension | None
-    ) -> None:
-        before, after = (set() if one is None else set(one.depends_on) for one in (old, new))
+    @staticmethod
+    def _index_names(index: dict[Key, set[Key]], key: Key, before: set[str], after: set[str]) -> None:
         for name in before ^ after:
-            _index(self._dependants_of, Key(key.namespace, name), key, present=name in after)
+            _index(index, Key(key.namespace, name), key, present=name in after)
 
     def _machines_of(self, value: Any) -> set[Key]:
         if isinstance(value, VirtualMachineExtension):
@@ -233,6 +238,15 @@ def _index(index: dict[Any, set[Key]], under: Any, key: Key, *, present: bool) -
         index[under].discard(key)
         if not index[under]:
             del index[under]
+
+
+def _depends_on(extension: VirtualMachineExtension | None) -> set[str]:
+    return set() if extension is None else set(extension.depends_on)
+
+
+def _secrets(extension: VirtualMachineExtension | None) -> set[str]:
+    declared = extension.protected if extension is not None else None
+    return {declared.secret} if declared is not None and declared.secret else set()
 
 
 def _matters(old: Any, new: Any) -> bool:
