@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import json
 import os
 import re
 import shutil
@@ -54,17 +56,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChartHouse]:
         yield running
 
 
-def values(*names: str, **settings: Any) -> dict[str, Any]:
+def values(*names: str, secret: str = "", **settings: Any) -> dict[str, Any]:
     """Return values for vm-extensions: a script for web-1, whose VirtualMachine is there already."""
-    extensions = {name: SCRIPT | {"settings": settings} for name in names}
+    more: dict[str, Any] = {"protectedSettings": {"secretRef": {"name": secret, "key": "settings"}}} if secret else {}
+    extensions = {name: {**SCRIPT, "settings": settings, **more} for name in names}
     return {"groups": {"web": {"declareMachines": False, "machines": ["web-1"], "extensions": extensions}}}
 
 
-def declare(home: ChartHouse, release: str, *arguments: str, **settings: Any) -> float:
+def declare(home: ChartHouse, release: str, *arguments: str, secret: str = "", **settings: Any) -> float:
     """Install or upgrade a release of vm-extensions with --wait; return after how many seconds helm came back."""
     chart, began = charts.ROOT / "vm-extensions", time.monotonic()
     command = ("upgrade", "--install", release, str(chart), "-n", home.api.namespace, "--wait", "--timeout", "120s")
-    home.helm.run(*command, *arguments, values=values("script", **settings))
+    home.helm.run(*command, *arguments, values=values("script", secret=secret, **settings))
     return time.monotonic() - began
 
 
@@ -169,6 +172,32 @@ def test_keys_of_a_publisher_reach_the_operator(home: ChartHouse) -> None:
     home.helm.run("rollback", RELEASE, "-n", NAMESPACE)
     home.roll_out()
     declare(home, "web", commandToExecute="echo signed or not >> /root/runs")
+
+
+def test_a_watched_secret_reaches_the_machine_at_once_with_what_the_chart_grants(home: ChartHouse) -> None:
+    def put(method: str, words: str) -> None:
+        target = f"/api/v1/namespaces/{home.api.namespace}/secrets" + ("" if method == "POST" else "/watched")
+        value = base64.b64encode(json.dumps({"commandToExecute": f"echo {words} > /root/watched"}).encode()).decode()
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "watched"}, "data": {"settings": value}}
+        home.api.request(method, target, body, *(() if method == "POST" else ("application/merge-patch+json",)))
+
+    home.install(secrets={"watch": True})
+    home.roll_out()
+    put("POST", "first")
+    declare(home, "web", secret="watched")
+    assert home.guests["web-1"].read("/root/watched") == b"first\n"
+    # Each within less time than the operator's own looks have between them.
+    for words in ("second", "third"):
+        put("PATCH", words)
+        eventually(
+            lambda words=words: home.guests["web-1"].read("/root/watched").decode() == f"{words}\n",  # type: ignore[misc]
+            timeout_s=25,
+        )
+    assert re.findall(r".*\b403\b.*|.*forbidden.*|.*can't be watched.*", home.logs()) == []
+
+    home.helm.run("rollback", RELEASE, "-n", NAMESPACE)
+    home.roll_out()
+    assert not [obj for obj in home.manifest() if obj["metadata"]["name"] == "vmext-operator-secrets"]
 
 
 def test_uninstalling_leaves_what_is_declared_and_installing_again_goes_on(home: ChartHouse) -> None:

@@ -25,6 +25,7 @@ EVERYTHING: dict[str, Any] = {
     "operator": {"logLevel": "debug", "paused": True},
     "credential": {"tokenDays": 0.5, "mode": "LongLived"},
     "rbac": {"aggregateToEdit": True},
+    "secrets": {"watch": True},
     "publisherKeys": {"VMExt": ["AAAA", "BBBB"]},
     "podLabels": {"team": "platform", "app.kubernetes.io/name": "mine"},
     "podAnnotations": {"note": "a: b"},
@@ -93,7 +94,14 @@ def test_nothing_of_the_default_names_is_left_where_others_are_given(helm: Helm)
 def test_what_is_set_is_an_option_that_the_operator_knows(helm: Helm) -> None:
     (container,) = rendered(helm, EVERYTHING)["Deployment", "vmext-operator"]["spec"]["template"]["spec"]["containers"]
     given = {argument.partition("=")[0] for argument in container["args"]}
-    assert {"--paused", "--credential-mode", "--token-days", "--publisher-keys", "--log-level"} == given
+    assert {
+        "--paused",
+        "--credential-mode",
+        "--token-days",
+        "--publisher-keys",
+        "--log-level",
+        "--watch-secrets",
+    } == given
     # Values are judged as they are read, and names by what the operator says that there are.
     command = [sys.executable, "-m", "vmext_operator", *container["args"], "--help"]
     environment = {"PYTHONPATH": str(ROOT / "operator"), "PATH": "/usr/bin:/bin"}
@@ -166,6 +174,29 @@ def test_only_who_says_so_makes_editors_of_a_namespace_root_on_its_machines(helm
     assert aggregated({"rbac": {"aggregateToView": False}}) == set()
 
 
+def test_only_who_says_so_lets_the_operator_list_and_watch_secrets(helm: Helm) -> None:
+    def verbs_on_secrets(values: Mapping[str, Any]) -> set[str]:
+        found = rendered(helm, values)
+        given = {
+            obj["roleRef"]["name"]
+            for (kind, _), obj in found.items()
+            if kind == "ClusterRoleBinding"
+            and {"kind": "ServiceAccount", "name": "vmext-operator", "namespace": NAMESPACE} in obj["subjects"]
+        }
+        rules = [rule for name in given for rule in found["ClusterRole", name]["rules"]]
+        return {verb for rule in rules if "secrets" in rule["resources"] for verb in rule["verbs"]}
+
+    def options(values: Mapping[str, Any]) -> list[str]:
+        pod = rendered(helm, values)["Deployment", "vmext-operator"]["spec"]["template"]["spec"]
+        found: list[str] = pod["containers"][0]["args"]
+        return found
+
+    assert verbs_on_secrets({}) == {"get", "create", "delete"}
+    assert "--watch-secrets" not in options({})
+    assert verbs_on_secrets({"secrets": {"watch": True}}) == {"get", "create", "delete", "list", "watch"}
+    assert "--watch-secrets" in options({"secrets": {"watch": True}})
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -173,6 +204,7 @@ def test_only_who_says_so_makes_editors_of_a_namespace_root_on_its_machines(helm
         ({"operator": {"logLevel": "trace"}}, "/operator/logLevel"),
         ({"credential": {"tokenDays": 0}}, "/credential/tokenDays"),
         ({"publisherKeys": {"VMExt": []}}, "/publisherKeys/VMExt"),
+        ({"secrets": {"watch": "yes"}}, "/secrets/watch"),
         ({"image": {"digest": "latest"}}, "/image/digest"),
         ({"watchNamespaces": ["a"]}, "'watchNamespaces' not allowed"),
     ],

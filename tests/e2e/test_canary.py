@@ -61,6 +61,8 @@ def cage(cluster: control_plane.Cluster, tmp_path_factory: pytest.TempPathFactor
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    watch_secrets = str(house.RIGHTS / "if-asked" / "watch-secrets.yaml")
+    cluster.kubectl("apply", "-f", watch_secrets)
     with (
         Liar(own.server, own.ca_file) as liar,
         house.running(
@@ -70,13 +72,14 @@ def cage(cluster: control_plane.Cluster, tmp_path_factory: pytest.TempPathFactor
             cluster=cluster,
             namespace=namespace,
             operator_server=liar.url,
-            operator_options=("--log-level", "debug", f"--probe-address=127.0.0.1:{port}"),
+            operator_options=("--log-level", "debug", f"--probe-address=127.0.0.1:{port}", "--watch-secrets"),
         ) as home,
     ):
         with skipping():
             guest = home.add_guest(NAME)
         home.api.apply({"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine", "metadata": {"name": NAME}})
         yield Cage(home, own, liar, guest, f"http://127.0.0.1:{port}/metrics")
+    cluster.kubectl("delete", "-f", watch_secrets)
 
 
 def enrol(cage: Cage, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 import control_plane
-from development import credentials
+from development import credentials, house
 from development.api import Api, Object
 from development.house import extension
 from development.operator_process import ROOT
 from support.prober import APPLY, JSON, MERGE, OF_ALL, Prober
+from support.waiting import eventually
 
 NAME, ACCOUNT, LONGEST_S = "web-1", "vmext-vm-web-1", 2_592_000
 OURS = "/apis/vmext.dev/v1alpha1"
@@ -101,14 +102,40 @@ def refused(policy: str, answer: Answer) -> bool:
     return answer[0] == 403 and f"ValidatingAdmissionPolicy 'vmext-operator-{policy}'" in answer[1]
 
 
-def rows_of_the_table() -> dict[str, set[str]]:
+def rows_of_the_table(name: str = "the operator's rights") -> dict[str, set[str]]:
     """Return the verbs by resource of what SECURITY.md says that a compromised operator may."""
-    section = (ROOT / "SECURITY.md").read_text().split("<!-- the operator's rights -->")[1].split("\n\n")[0]
+    section = (ROOT / "SECURITY.md").read_text().split(f"<!-- {name} -->")[1].split("\n\n")[0]
     rows = re.findall(r"^\| `([a-z0-9./]+)` \| ([a-z, ]+) \|", section, re.MULTILINE)
     return {resource: set(verbs.split(", ")) for resource, verbs in rows}
 
 
+@pytest.fixture
+def watches_secrets(cluster: control_plane.Cluster) -> Iterator[None]:
+    """What the chart grants with ``secrets.watch``, for as long as a test takes."""
+    rights = str(house.RIGHTS / "if-asked" / "watch-secrets.yaml")
+    cluster.kubectl("apply", "-f", rights)
+    yield
+    cluster.kubectl("delete", "-f", rights)
+
+
 def test_a_stolen_operator_may_what_the_table_says_and_no_more(thief: Prober, api: Api) -> None:
+    assert what_works(thief, api) == rows_of_the_table()
+
+
+def test_one_that_watches_secrets_may_what_the_second_table_says_besides(
+    watches_secrets: None, thief: Prober, api: Api
+) -> None:
+    make(api, "secrets", "s", data={"k": "dmFsdWU="})
+    eventually(lambda: thief.ask("GET", "/api/v1/secrets")[0] == 200)
+    # As SECURITY.md has it: a list is one of values.
+    assert "dmFsdWU=" in str(thief.ask("GET", f"/api/v1/namespaces/{api.namespace}/secrets")[1])
+    besides = rows_of_the_table("the operator's rights with secrets.watch")
+    both = {name: verbs | besides.get(name, set()) for name, verbs in rows_of_the_table().items()}
+    assert besides.keys() <= both.keys()
+    assert what_works(thief, api) == both
+
+
+def what_works(thief: Prober, api: Api) -> dict[str, set[str]]:
     namespaces = [api.namespace, "default", "kube-system", "vmext-system"]
 
     found = thief.what_works([NAME, ACCOUNT], namespaces)
@@ -120,7 +147,7 @@ def test_a_stolen_operator_may_what_the_table_says_and_no_more(thief: Prober, ap
         assert one.namespace in ("*", ""), one
         # An apply is a patch to who may and who may not.
         works.setdefault(one.resource, set()).add(one.verb.replace("apply", "patch"))
-    assert works == rows_of_the_table()
+    return works
 
 
 def test_the_api_server_itself_says_the_same_of_every_namespace(thief: Prober, cluster: control_plane.Cluster) -> None:

@@ -79,6 +79,8 @@ class Proxy:
 
     def __init__(self, server: str, ca_file: Path, draw: random.Random) -> None:
         self.faults = NONE
+        #: Told the path and the bytes of whatever is passed on to the client.
+        self.hears: Callable[[str, bytes], None] = lambda _path, _part: None
         self.url = ""
         self._server = urlsplit(server)
         self._context = ssl.create_default_context(cafile=str(ca_file))
@@ -162,10 +164,13 @@ class Proxy:
             async for chunk in _chunks(source):
                 if is_watch:
                     await self._may_bring(writer)
+                self.hears(path, chunk)
                 writer.write(chunk)
                 await writer.drain()
         else:
-            writer.write(await source.readexactly(int(answer.field("content-length") or 0)))
+            content = await source.readexactly(int(answer.field("content-length") or 0))
+            self.hears(path, content)
+            writer.write(content)
             await writer.drain()
 
     async def _may_bring(self, writer: asyncio.StreamWriter) -> None:
