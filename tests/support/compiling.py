@@ -48,9 +48,10 @@ def compiled(
     )
 
 
-def reported(goal: Goal, outcome: str) -> Report:
-    """Return a report in which every entry of a goal has the same outcome."""
-    status = {"extensions": {entry.name: objects.answer(entry.render(), outcome) for entry in goal.extensions}}
+def reported(goal: Goal, outcome: str, **fields: Any) -> Report:
+    """Return a report in which every entry of a goal has the same outcome, and these fields."""
+    answers = {entry.name: objects.answer(entry.render(), outcome, **fields) for entry in goal.extensions}
+    status = {"extensions": answers}
     report = goal_state.parse(objects.goal_state("web-1", goal.render(), status)).report
     assert report is not None
     return report

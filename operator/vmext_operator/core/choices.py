@@ -30,9 +30,11 @@ class Choices:
         """Return the version, or why there is none."""
         uid = extension.meta.uid
         if uid not in self._found:
-            before = self._declared.before(extension)
-            leaves = extension.meta.deleted is not None and before is not None
-            self._found[uid] = before.handler if leaves and before is not None else self._choose(extension)
+            before, lost = self._declared.before(extension), self._declared.lost(extension)
+            if before is not None and extension.meta.deleted is not None:
+                self._found[uid] = before.handler
+            else:
+                self._found[uid] = lost or self._choose(extension)
         return self._found[uid]
 
     def handler(self, extension: VirtualMachineExtension) -> Handler | None:

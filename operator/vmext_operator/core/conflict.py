@@ -1,14 +1,14 @@
 """One handler, one declaration: which of several declarations for the same handler on a machine is in force.
 
-A handler that takes several extensions has one version on a machine all the same: the first one's.
+A handler that takes several extensions has one version on a machine all the same: that of the oldest that stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from vmext_operator.api.goal_state import EntryState, Goal, Handler
+from vmext_operator.api.goal_state import Handler
 from vmext_operator.api.version import Version
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
 from vmext_operator.core import verdict
@@ -25,7 +25,7 @@ class Settled:
 
 def settle(
     extensions: Sequence[VirtualMachineExtension],
-    last: Goal | None,
+    in_force: Set[str],
     chosen: Callable[[VirtualMachineExtension], Handler | None],
     admits: Callable[[VirtualMachineExtension, Version], bool],
 ) -> Settled:
@@ -36,13 +36,10 @@ def settle(
 
     Args:
         extensions: of one machine.
-        last: the goal in force.
+        in_force: UIDs of those that the machine has, and is not about to be left with.
         chosen: the version that an extension would have by itself, None where there is none.
         admits: whether an extension asks for that version among others.
     """
-    in_force = set()
-    if last is not None:
-        in_force = {entry.uid for entry in last.extensions if entry.state is not EntryState.ORPHAN}
     by_handler: dict[str, list[VirtualMachineExtension]] = {}
     for extension in extensions:
         if extension.meta.deleted is None or extension.meta.uid in in_force:
@@ -55,18 +52,27 @@ def settle(
             rivals, key=lambda extension: (extension.meta.uid not in in_force, *extension.meta.age_order)
         )
         lead = chosen(first) if others else None
+        able = [one for one in rivals if _takes_several(chosen(one))]
+        if others and able:
+            # Not by who is in force: whoever follows is in force as well from the next goal on.
+            first = min(able, key=lambda one: (one.meta.deleted is not None, *one.meta.age_order))
+            others, lead = [one for one in rivals if one is not first], chosen(first)
         for other in others:
             if lead is None or not lead.multi_config:
                 held[other.meta.uid] = _loser(first, other)
             elif admits(other, Version(lead.version)):
                 follows[other.meta.uid] = lead
-            else:
+            elif chosen(other) is not None:
                 held[other.meta.uid] = verdict.stalls(
                     Reason.HANDLER_CONFLICT,
                     f"{first.meta.key.name} has {lead.name} {lead.version} on {other.vm_name}, and a machine has one "
                     f"version of a handler; ask for a version that both can have",
                 )
     return Settled(held, follows)
+
+
+def _takes_several(handler: Handler | None) -> bool:
+    return handler is not None and handler.multi_config
 
 
 def _loser(first: VirtualMachineExtension, other: VirtualMachineExtension) -> verdict.Held:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from vmext_operator.api.credential import NextToken
 from vmext_operator.api.extension_image import ExtensionImage
-from vmext_operator.api.goal_state import Entry, Goal, Report
+from vmext_operator.api.goal_state import Entry, EntryState, Goal, Handler, Report
 from vmext_operator.api.protected import Sealed
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
@@ -57,3 +57,33 @@ class Declared:
         if extension.meta.deleted is None and self.machine.uninstalls:
             return self.machine.meta.deleted
         return extension.meta.deleted
+
+    def leaves_as(self, extension: VirtualMachineExtension) -> EntryState | None:
+        """Return how an extension is to leave its machine: by its policy, and not by its commands once it is late."""
+        since = self.leaves_since(extension)
+        if since is None:
+            return None
+        late = self.now >= since + timedelta(seconds=extension.deletion_timeout_seconds)
+        return EntryState.ORPHAN if extension.orphan_on_delete or late else EntryState.UNINSTALL
+
+    def lost(self, extension: VirtualMachineExtension) -> Handler | None:
+        """Return what the machine has of an extension that is to leave and whose goal was lost, None where it has not.
+
+        Its status says so; with the catalog's help the machine can still be told to uninstall it.
+        """
+        version = extension.status.get("typeHandlerVersion")
+        is_told = version and extension.status.get("sequenceNumber") is not None
+        if not is_told or self.leaves_since(extension) is None or self.before(extension) is not None:
+            return None
+        offered = self.catalog.get(extension.handler_key, ())
+        image = next((one for one in offered if one.version.text == version), None)
+        if image is None:
+            return None
+        return Handler(image.handler_name, image.version.text, image.package, image.multi_config)
+
+    def in_force(self) -> frozenset[str]:
+        """Return the UIDs of the extensions that the machine has, and is not about to be left with."""
+        last = self.last.extensions if self.last is not None else ()
+        has = {entry.uid for entry in last if entry.state is not EntryState.ORPHAN}
+        has |= {one.meta.uid for one in self.extensions if self.lost(one) is not None}
+        return frozenset(has - {one.meta.uid for one in self.extensions if self.leaves_as(one) is EntryState.ORPHAN})

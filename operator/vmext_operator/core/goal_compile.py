@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from vmext_operator.api.goal_state import Entry, EntryState, Goal, Handler, Outcome
 from vmext_operator.api.protected import Sealed
@@ -86,7 +85,7 @@ def _compile(declared: Declared) -> Compiled:
                 held[uid] = found
             else:
                 wanted[uid] = found
-    held = dependencies.hold(declared, held, lambda one: _begins(one, wanted.get(one.meta.uid), declared, numbers))
+    held = dependencies.hold(declared, held, lambda one: _begins(one, wanted.get(one.meta.uid), declared))
 
     entries: dict[str, Entry] = {}
     for entry in last.extensions if last is not None else ():
@@ -100,9 +99,8 @@ def _compile(declared: Declared) -> Compiled:
     # The oldest first: whoever came last finds the goal full.
     for extension in sorted(declared.extensions, key=lambda extension: extension.meta.age_order):
         uid, name = extension.meta.uid, extension.meta.key.name
-        since = declared.leaves_since(extension)
-        if since is not None:
-            leaving = _leaving(extension, since, declared, numbers)
+        if declared.leaves_since(extension) is not None:
+            leaving = _leaving(extension, declared, numbers)
             if leaving is not None:
                 entries[name] = numbers.answer(leaving)
                 numbers.keep(entries[name])
@@ -157,7 +155,8 @@ def _settle(declared: Declared) -> tuple[Choices, conflict.Settled, str]:
     """Return the versions, who has which handler, and the hash of the model that they were chosen for."""
     last, model_hash = declared.last, _model_hash(declared.machine, declared.extensions)
     choices = Choices(declared, choose_anew=last is None or last.model_hash != model_hash)
-    return choices, conflict.settle(declared.extensions, last, choices.handler, choices.admits), model_hash
+    settled = conflict.settle(declared.extensions, declared.in_force(), choices.handler, choices.admits)
+    return choices, settled, model_hash
 
 
 def _wanted(
@@ -207,27 +206,18 @@ def _left_over(entry: Entry, declared: Declared) -> Entry | None:
     return replace(entry, state=EntryState.ORPHAN) if entry.state is EntryState.ENABLED else entry
 
 
-def _leaving(extension: VirtualMachineExtension, since: datetime, declared: Declared, numbers: Numbers) -> Entry | None:
+def _leaving(extension: VirtualMachineExtension, declared: Declared, numbers: Numbers) -> Entry | None:
     """Return the entry of an extension that is to leave its machine, None where the machine never had it."""
-    entry = declared.before(extension)
-    version = extension.status.get("typeHandlerVersion")
-    if entry is None and version and extension.status.get("sequenceNumber") is not None:
-        # The goal was lost that had it. With the catalog's help the machine can still be told to uninstall it.
-        offered = declared.catalog.get(extension.handler_key, ())
-        image = next((one for one in offered if one.version.text == version), None)
-        if image is not None:
-            handler = Handler(image.handler_name, image.version.text, image.package, image.multi_config)
-            entry = replace(_entry(extension, _Wanted(handler, None), declared, numbers), settings="{}", depends_on=())
-    if entry is None:
-        return None
-    late = declared.now >= since + timedelta(seconds=extension.deletion_timeout_seconds)
-    return replace(entry, state=EntryState.ORPHAN if extension.orphan_on_delete or late else EntryState.UNINSTALL)
+    entry, lost, state = declared.before(extension), declared.lost(extension), declared.leaves_as(extension)
+    if lost is not None:
+        entry = replace(_entry(extension, _Wanted(lost, None), declared, numbers), settings="{}", depends_on=())
+    return replace(entry, state=state) if entry is not None and state is not None else None
 
 
 def _entry(extension: VirtualMachineExtension, wanted: _Wanted, declared: Declared, numbers: Numbers) -> Entry:
     """Return the entry of an extension that the machine should have."""
     before = declared.before(extension)
-    runs_again = before is None or _runs_again(extension, wanted, before, numbers)
+    runs_again = before is None or _is_another(extension, wanted, before) or numbers.is_behind(before)
     timeout = extension.timeout_seconds
     if timeout is None:
         offered = declared.catalog.get(extension.handler_key, ())
@@ -251,22 +241,23 @@ def _entry(extension: VirtualMachineExtension, wanted: _Wanted, declared: Declar
     )
 
 
-def _begins(extension: VirtualMachineExtension, wanted: _Wanted | None, declared: Declared, numbers: Numbers) -> bool:
-    """Tell whether something of an extension would run that the machine has not been told to run yet."""
+def _begins(extension: VirtualMachineExtension, wanted: _Wanted | None, declared: Declared) -> bool:
+    """Tell whether something of an extension would run that the machine has not been told to run yet.
+
+    What it was told under a number that it refuses is no such thing: that gets a higher one, whatever it depends on.
+    """
     before = declared.before(extension)
     return wanted is not None and (
-        before is None
-        or before.handler.version != wanted.handler.version
-        or _runs_again(extension, wanted, before, numbers)
+        before is None or before.handler.version != wanted.handler.version or _is_another(extension, wanted, before)
     )
 
 
-def _runs_again(extension: VirtualMachineExtension, wanted: _Wanted, before: Entry, numbers: Numbers) -> bool:
+def _is_another(extension: VirtualMachineExtension, wanted: _Wanted, before: Entry) -> bool:
+    """Tell whether an extension is to run with something else than the machine was told last."""
     return (
         before.settings != extension.settings
         or before.force_update_tag != extension.force_update_tag
         or _content(before.sealed) != _content(wanted.sealed)
-        or numbers.is_behind(before)
     )
 
 
