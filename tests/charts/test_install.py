@@ -163,6 +163,7 @@ def test_an_upgrade_brings_new_kinds_and_a_rollback_takes_them_back_and_machines
 def test_keys_of_a_publisher_reach_the_operator(home: ChartHouse) -> None:
     raw = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     key = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes(*raw).decode()
+    declare(home, "web", commandToExecute="echo before there were keys >> /root/runs")
     home.install(publisherKeys={"VMExt": [key]})
     home.roll_out()
     # What a machine runs already stays; what isn't signed is not chosen any more, and the leader says so.

@@ -78,7 +78,9 @@ def cage(cluster: control_plane.Cluster, tmp_path_factory: pytest.TempPathFactor
         with skipping():
             guest = home.add_guest(NAME)
         home.api.apply({"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine", "metadata": {"name": NAME}})
-        yield Cage(home, own, liar, guest, f"http://127.0.0.1:{port}/metrics")
+        metrics = f"http://127.0.0.1:{port}/metrics"
+        eventually(lambda: requests.get(metrics, timeout=5).ok, despite=(requests.ConnectionError,))
+        yield Cage(home, own, liar, guest, metrics)
     cluster.kubectl("delete", "-f", watch_secrets)
 
 
