@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import random
+import re
 import secrets
 import socket
 import sys
@@ -74,6 +75,14 @@ def main() -> None:
         help="where /livez, /readyz and /metrics are served (default: :8080, on every address); off for nowhere",
     )
     parser.add_argument(
+        "--watch-namespaces",
+        default=(),
+        type=_namespaces,
+        metavar="NAME,NAME",
+        help="watch and manage what is in these namespaces, and nothing else (default: every namespace); it needs a "
+        "Role in each, and waits for one that is not there",
+    )
+    parser.add_argument(
         "--resync-seconds",
         default=300.0,
         type=_interval,
@@ -112,6 +121,7 @@ def main() -> None:
                     probe_address="" if arguments.probe_address == "off" else arguments.probe_address,
                     resync_s=arguments.resync_seconds,
                     watch_secrets=arguments.watch_secrets,
+                    namespaces=arguments.watch_namespaces,
                 ),
                 clock,
                 random.Random(),  # noqa: S311 - it spreads retries, it guards nothing
@@ -172,6 +182,15 @@ def _interval(text: str) -> float:
     if not 1 <= seconds <= 86_400:
         raise argparse.ArgumentTypeError(f"{text} is not between 1 and 86400 seconds")
     return seconds
+
+
+def _namespaces(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        # An empty one is an error, too: who forgot to say which ones has not said every one.
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+            raise argparse.ArgumentTypeError(f"{name!r} is not a namespace's name; leave the option out for every one")
+    return names
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from support import objects
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
 from vmext_operator.control.feed import Feed
+from vmext_operator.control.namespaces import Namespaces
 from vmext_operator.control.store import Store
 
 WEB_1 = Key("default", "web-1")
@@ -51,9 +53,38 @@ class Server:
         return response
 
 
-def play(server: Server, folder: Path, scenario: Callable[[Store], Awaitable[None]]) -> list[Key]:
+class Tenants:
+    """Plays an API server that refuses whatever is asked of the namespaces that it is told to refuse."""
+
+    def __init__(self, *refused: str) -> None:
+        self.refused = set(refused)
+        #: By namespace.
+        self.machines: dict[str, list[dict[str, Any]]] = {}
+        self.asked: Counter[str] = Counter()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        *_, namespaces, namespace, plural = request.path.split("/")
+        scope = namespace if namespaces == "namespaces" else ""
+        self.asked[scope] += 1
+        if scope in self.refused:
+            return web.json_response({"message": f"no right in {scope}"}, status=403)
+        if "watch" in request.query:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await asyncio.Event().wait()
+        items = self.machines.get(scope, []) if plural == MACHINES else []
+        return web.json_response({"metadata": {"resourceVersion": "50"}, "items": items})
+
+
+def play(
+    server: Server | Tenants,
+    folder: Path,
+    scenario: Callable[[Store], Awaitable[None]],
+    seen: Namespaces | None = None,
+) -> list[Key]:
     """Have a feed follow that server while a scenario goes on; return the machines for which something changed."""
     changed: list[Key] = []
+    seen = seen or Namespaces([])
 
     async def run() -> None:
         application = web.Application()
@@ -67,9 +98,7 @@ def play(server: Server, folder: Path, scenario: Callable[[Store], Awaitable[Non
         store = Store(lambda key, _urgent: changed.append(key))
         try:
             async with asyncio.timeout(20), Client(kubeconfig=str(config), term=None) as client:
-                feed = asyncio.create_task(
-                    Feed(client, store, asyncio.Event(), lambda *_: None, random.Random(1)).run()
-                )
+                feed = asyncio.create_task(Feed(client, store, seen, lambda *_: None, random.Random(1)).run())
                 try:
                     await scenario(store)
                 finally:
@@ -138,3 +167,39 @@ def test_a_deletion_that_a_watch_tells_is_one(tmp_path: Path) -> None:
         await until(lambda: store.machine(WEB_1) is None)
 
     play(server, tmp_path, scenario)
+
+
+def test_a_namespace_that_is_refused_holds_up_no_other_and_is_taken_up_when_it_can_be_read(tmp_path: Path) -> None:
+    server = Tenants("b")
+    server.machines = {one: [objects.machine(namespace=one, resourceVersion="7")] for one in ("a", "b", "c")}
+    seen = Namespaces(["a", "b"])
+
+    async def scenario(store: Store) -> None:
+        await asyncio.wait_for(seen.known.wait(), 10)
+        assert (seen.admits("a"), seen.admits("b")) == (True, False)
+        assert store.machine_keys() == {Key("a", "web-1")}
+        server.refused.discard("b")
+        await until(lambda: seen.admits("b"))
+        assert store.machine_keys() == {Key("a", "web-1"), Key("b", "web-1")}
+
+    play(server, tmp_path, scenario, seen)
+    assert set(server.asked) == {"", "a", "b"}, "of no other namespace is anything asked"
+
+
+def test_a_namespace_that_is_lost_and_comes_back_without_its_machines_loses_them(tmp_path: Path) -> None:
+    server = Tenants()
+    server.machines = {one: [objects.machine(namespace=one, resourceVersion="7")] for one in ("a", "b")}
+    seen = Namespaces(["a", "b"])
+
+    async def scenario(store: Store) -> None:
+        await until(lambda: seen.admits("a") and seen.admits("b"))
+        server.refused.add("b")
+        seen.doubt("b")
+        await until(lambda: not seen.admits("b"))
+        assert store.machine(Key("b", "web-1")) is not None, "it is not known to be gone"
+        del server.machines["b"]
+        server.refused.discard("b")
+        await until(lambda: seen.admits("b"))
+        assert store.machine_keys() == {Key("a", "web-1")}
+
+    play(server, tmp_path, scenario, seen)

@@ -11,6 +11,7 @@ from vmext_operator.api.goal_state import Report
 from vmext_operator.api.meta import Key
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.control.heartbeats import Heartbeats
+from vmext_operator.control.namespaces import Namespaces
 from vmext_operator.control.store import Store
 from vmext_operator.control.writer import Clock
 from vmext_operator.core.reachability import Presence, Sign, judge, observe
@@ -79,7 +80,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.now_s = 1000.0
-        self.heartbeats = Heartbeats(Clock(lambda: NOW, lambda: self.now_s), 60.0)
+        self.heartbeats = Heartbeats(Clock(lambda: NOW, lambda: self.now_s), 60.0, Namespaces([]))
         self.store = Store(lambda key, urgent: None)
         self.store.observe("virtualmachines", objects.machine())
         self.store.observe("goalstates", objects.goal_state("web-1", GOAL, {"agentVersion": "1"}))
@@ -88,7 +89,7 @@ class Watched:
         """Have a list read after a time, in which the machine's Lease is so."""
         self.now_s += seconds
         self.heartbeats.take(WEB, mark)
-        self.heartbeats.ended()
+        self.heartbeats.ended("")
         return self.heartbeats.keep(self.store)
 
     def presence(self, version: str = "1") -> Presence:
@@ -133,3 +134,20 @@ def test_a_machine_that_is_gone_is_forgotten() -> None:
     watched.store.observe("virtualmachines", objects.machine(), deleted=True)
     watched.store.observe("goalstates", objects.goal_state("web-1", GOAL), deleted=True)
     assert watched.after(600, "a") == []
+
+
+def test_a_namespace_that_could_not_be_read_makes_nobody_unreachable() -> None:
+    now = [1000.0]
+    heartbeats = Heartbeats(Clock(lambda: NOW, lambda: now[0]), 60.0, Namespaces(["default", "other"]))
+    heartbeats.take(WEB, "a")
+    heartbeats.ended("default")
+    for _ in range(20):
+        now[0] += 60
+        heartbeats.ended("other")
+    assert heartbeats.presence(machine(), report("1")) is Presence.THERE
+    heartbeats.ended("default")
+    assert heartbeats.presence(machine(), report("1")) is Presence.THERE, "only so much time has gone on there"
+    for _ in range(6):
+        now[0] += 60
+        heartbeats.ended("default")
+    assert heartbeats.presence(machine(), report("1")) is Presence.SILENT

@@ -6,6 +6,7 @@ import pytest
 
 from support import objects
 from vmext_operator.api.meta import Key
+from vmext_operator.control.namespaces import Collection
 from vmext_operator.control.store import Store
 
 WEB_1 = Key("default", "web-1")
@@ -102,9 +103,23 @@ def test_a_full_list_brings_the_deletions_that_no_watch_told(store: Store, chang
     list_version = objects.meta("any")["resourceVersion"]
     store.observe("virtualmachineextensions", objects.extension("younger-than-the-list"))
     changes.clear()
-    assert store.retain("virtualmachineextensions", {Key("default", "stays")}, list_version) == 1
+    assert store.retain(Collection("virtualmachineextensions"), {Key("default", "stays")}, list_version) == 1
     assert [one.meta.key.name for one in store.extensions_of(WEB_1)] == ["stays", "younger-than-the-list"]
     assert changes.taken() == [WEB_1]
+
+
+def test_a_list_of_one_namespace_says_nothing_of_another(store: Store) -> None:
+    for namespace in ("a", "b"):
+        store.observe("virtualmachines", objects.machine("web-1", namespace=namespace))
+        late = objects.machine("late", namespace=namespace)
+        store.observe("virtualmachines", objects.machine("late", namespace=namespace), deleted=True)
+        assert not store.observe("virtualmachines", late)
+    list_version = objects.meta("any")["resourceVersion"]
+    older = objects.machine("late", namespace="b", resourceVersion="1")
+
+    assert store.retain(Collection("virtualmachines", "a"), set(), list_version) == 1
+    assert store.machine_keys() == {Key("b", "web-1")}
+    assert not store.observe("virtualmachines", older), "what was deleted in b is remembered"
 
 
 def test_what_we_write_ourselves_is_no_change(store: Store, changes: Changes) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from vmext_operator.control.namespaces import Collection
 from vmext_operator.control.watches import Watches
 from vmext_operator.core import vitals
 from vmext_operator.core.vitals import Vitals
 from vmext_operator.errors import WatchHangsError
 
 LEADER = Vitals(leads=True, listed=True, list_age_s=100, list_every_s=300, oldest_s=1, lease_looked_s=1)
+GOALS = Collection("goalstates")
 STANDBY = Vitals(leads=False, listed=False, list_age_s=0, list_every_s=300, oldest_s=0, lease_looked_s=1)
 
 
@@ -45,10 +47,10 @@ class Time:
 def test_a_watch_that_brings_what_a_list_had_first_does_not_hang() -> None:
     time = Time()
     watches = Watches(time)
-    watches.listed("goalstates", time.now, 3)
+    watches.listed(GOALS, time.now, 3)
     assert watches.owing()
     time.now += 1
-    watches.told("goalstates")
+    watches.told(GOALS)
     assert not watches.owing()
     time.now += 100
     watches.check(60)
@@ -57,7 +59,7 @@ def test_a_watch_that_brings_what_a_list_had_first_does_not_hang() -> None:
 def test_a_list_that_brings_nothing_new_says_nothing_of_a_watch() -> None:
     time = Time()
     watches = Watches(time)
-    watches.listed("goalstates", time.now, 0)
+    watches.listed(GOALS, time.now, 0)
     time.now += 1000
     assert not watches.owing()
     watches.check(60)
@@ -68,19 +70,32 @@ def test_a_watch_that_told_something_since_the_list_began_was_only_slower() -> N
     watches = Watches(time)
     begun = time.now
     time.now += 5
-    watches.told("goalstates")
-    watches.listed("goalstates", begun, 1)
+    watches.told(GOALS)
+    watches.listed(GOALS, begun, 1)
     assert not watches.owing()
 
 
 def test_a_watch_that_owes_something_for_too_long_hangs() -> None:
     time = Time()
     watches = Watches(time)
-    watches.told("goalstates")
+    watches.told(GOALS)
     time.now += 1
-    watches.listed("goalstates", time.now, 1)
+    watches.listed(GOALS, time.now, 1)
     watches.check(60)
     time.now += 60
-    watches.told("virtualmachines")
+    watches.told(Collection("virtualmachines"))
     with pytest.raises(WatchHangsError, match=r"the watch of goalstates hangs: .* not told for 60 s"):
         watches.check(60)
+
+
+def test_a_namespace_that_is_left_owes_nothing_and_another_one_still_does() -> None:
+    time = Time()
+    watches = Watches(time)
+    watches.listed(Collection("goalstates", "a"), time.now, 1)
+    watches.listed(Collection("goalstates", "b"), time.now, 1)
+    watches.left("a")
+    time.now += 60
+    with pytest.raises(WatchHangsError, match="the watch of goalstates of b hangs"):
+        watches.check(60)
+    watches.left("b")
+    watches.check(60)

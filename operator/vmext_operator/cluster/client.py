@@ -38,8 +38,6 @@ PAGE_SIZE = 500
 
 #: The server sends a bookmark about every minute: silence for longer means that the connection is dead.
 _SILENCE_S = 150.0
-#: Connections that stay open beside those of requests.
-_WATCHES = 8
 #: For how long a connection without requests is kept: longer than the minute between two reads of the machines' Leases,
 #: so that what is declared after a silence waits for no handshake; shorter than the 90 s after which the server closes.
 _KEPT_S = 75.0
@@ -57,6 +55,7 @@ class Client:
     Args:
         kubeconfig: a file's path, or None for the place that the environment names, in a Pod its ServiceAccount.
         in_flight: how many requests may be under way at once.
+        watches: how many connections stay open beside those of requests.
         timeout_s: of each request.
         term: for how long may be written; None for whoever writes only the Lease itself.
         told: called after each request with its method, its path, the status (0 for no answer) and the seconds it took.
@@ -68,12 +67,13 @@ class Client:
         kubeconfig: str | None,
         term: Term | None,
         in_flight: int = 64,
+        watches: int = 8,
         timeout_s: float = 30.0,
         told: Callable[[str, str, int, float], None] = lambda *_: None,
     ) -> None:
         self._kubeconfig = kubeconfig
         self._slots = asyncio.Semaphore(in_flight)
-        self._in_flight = in_flight
+        self._connections = in_flight + watches
         self._timeout_s = timeout_s
         self._term = term
         self._told = told
@@ -92,7 +92,7 @@ class Client:
         except kubernetes_config.ConfigException as error:
             where = self._kubeconfig or "this is no Pod, and neither --kubeconfig nor KUBECONFIG is given"
             raise ConfigurationError(f"no API server: {where}: {error}") from error
-        configuration.connection_pool_maxsize = self._in_flight + _WATCHES
+        configuration.connection_pool_maxsize = self._connections
         tracing = aiohttp.TraceConfig()
         # The head of a request that has a body is sent with that, in a task of its own: others may run before it does.
         tracing.on_request_headers_sent.append(self._before_sending)
@@ -136,9 +136,12 @@ class Client:
         """Return an object. Raises ClusterError."""
         return await self.request("GET", path(plural, key))
 
-    async def list_all(self, plural: str) -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
-        """Yield all objects of a kind in pages, each with the whole list's resourceVersion. Raises ClusterError."""
-        async for page in self.list_at(path(plural, None)):
+    async def list_all(self, plural: str, namespace: str = "") -> AsyncIterator[tuple[list[dict[str, Any]], str]]:
+        """Yield all objects of a kind in pages, each with the whole list's resourceVersion. Raises ClusterError.
+
+        They are listed in a namespace, or in every one where that is empty.
+        """
+        async for page in self.list_at(path(plural, Key(namespace, ""))):
             yield page["items"], page["metadata"]["resourceVersion"]
 
     async def list_at(self, target: str, accept: str = _JSON) -> AsyncIterator[dict[str, Any]]:
@@ -152,9 +155,9 @@ class Client:
             if not token:
                 return
 
-    def watch(self, plural: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Yield what happens to a kind after a resourceVersion, as ``watch_at`` does."""
-        return self.watch_at(path(plural, None), version)
+    def watch(self, plural: str, namespace: str, version: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield what happens to a kind in a namespace, or (empty) in all, after a version, as ``watch_at`` does."""
+        return self.watch_at(path(plural, Key(namespace, "")), version)
 
     async def watch_at(
         self, target: str, version: str, accept: str = _JSON
@@ -297,13 +300,13 @@ def _proxy(server: str) -> str | None:
     return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
-def path(plural: str, key: Key | None) -> str:
-    """Return the path of an object, of a namespace's collection (no name) or of the whole collection (no key)."""
+def path(plural: str, key: Key) -> str:
+    """Return the path of an object, of a namespace's collection (no name) or of the whole one (no namespace either)."""
     parts = ["/apis", GROUP, VERSION]
-    if key is not None and key.namespace:
+    if key.namespace:
         parts += ["namespaces", quote(key.namespace, safe="")]
     parts.append(plural)
-    if key is not None and key.name:
+    if key.name:
         parts.append(quote(key.name, safe=""))
     return "/".join(parts)
 

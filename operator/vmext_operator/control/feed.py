@@ -1,7 +1,8 @@
-"""What changes, told to the store: a list of each kind, then a watch from there, for as long as the operator lives.
+"""What changes, told to the store: a list of each collection, then a watch from there, as long as the operator lives.
 
 A watch that breaks goes on from where it was; one that is too old (410) begins again with a list, which also brings
-what was deleted meanwhile. A watch that is silent for longer than the server's bookmarks allow is a dead one.
+what was deleted meanwhile. A watch that is silent for longer than the server's bookmarks allow is a dead one. A
+namespace that can't be read is asked for again and again, and begins anew when it can.
 """
 
 from __future__ import annotations
@@ -12,24 +13,27 @@ import random
 from collections.abc import Callable
 
 from vmext_operator.cluster.client import Client
-from vmext_operator.control import resync
+from vmext_operator.control import namespaces, resync
+from vmext_operator.control.namespaces import Collection, Namespaces
 from vmext_operator.control.store import Store
 from vmext_operator.control.tasks import first_of
-from vmext_operator.errors import GoneError, TransientClusterError
+from vmext_operator.errors import GoneError, RefusedError, TransientClusterError
 
 logger = logging.getLogger(__name__)
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 5.0
+#: How often a namespace that can't be read is asked for at last, with a request for each kind.
+_LAST_LOOK_S = 15.0
 
 
 class Feed:
-    """Follows every kind.
+    """Follows every collection.
 
     Args:
         client: the API server.
         store: is told.
-        listed: set once every kind is known in full: nothing may be decided before.
-        told: called with the kind and the type of each event, bookmarks included.
+        seen: told what is known in full, and what can't be read: nothing may be decided before.
+        told: called with the collection and the type of each event, bookmarks included.
         random_source: spreads retries.
     """
 
@@ -37,49 +41,60 @@ class Feed:
         self,
         client: Client,
         store: Store,
-        listed: asyncio.Event,
-        told: Callable[[str, str], None],
+        seen: Namespaces,
+        told: Callable[[Collection, str], None],
         random_source: random.Random,
     ) -> None:
         self._client = client
         self._store = store
-        self._listed = listed
+        self._seen = seen
         self._told = told
         self._random = random_source
 
     async def run(self) -> None:
-        """Follow every kind for ever. Raises ClusterError: the API server refuses to tell."""
-        left = set(resync.PLURALS)
+        """Follow every collection for ever. Raises ClusterError: the API server refuses to tell."""
+        await first_of(self._follow(namespaces.CATALOG), *(self._attend(scope) for scope in self._seen.scopes))
 
-        def listed(plural: str) -> None:
-            left.discard(plural)
-            if not left:
-                self._listed.set()
-
-        await first_of(*(self._follow(plural, listed) for plural in resync.PLURALS))
-
-    async def _follow(self, plural: str, listed: Callable[[str], None]) -> None:
+    async def _attend(self, scope: str) -> None:
+        """Follow what is in a scope, and begin anew whenever it could not be read for a while."""
+        delay_s, now = _FIRST_RETRY_S, asyncio.get_running_loop().time
         while True:
-            version, _ = await resync.list_patiently(self._client, self._store, plural)
-            listed(plural)
+            begun = now()
             try:
-                await self._watch(plural, version)
-            except GoneError as error:
-                logger.info("watch too old, listing again plural=%s error=%s", plural, error)
+                await first_of(
+                    *(self._follow(collection) for collection in self._seen.collections_of(scope)),
+                    self._seen.doubted(scope),
+                )
+                delay_s = _FIRST_RETRY_S
+            except RefusedError as error:
+                self._seen.refused(scope, error)
+            if now() - begun > _LAST_LOOK_S:
+                delay_s = _FIRST_RETRY_S
+            await asyncio.sleep(delay_s * self._random.uniform(0.5, 1.0))
+            delay_s = min(_LAST_LOOK_S, delay_s * 2)
 
-    async def _watch(self, plural: str, version: str) -> None:
+    async def _follow(self, collection: Collection) -> None:
+        while True:
+            version, _ = await resync.list_patiently(self._client, self._store, collection)
+            self._seen.listed(collection)
+            try:
+                await self._watch(collection, version)
+            except GoneError as error:
+                logger.info("watch too old, listing again collection=%s error=%s", collection, error)
+
+    async def _watch(self, collection: Collection, version: str) -> None:
         """Watch from a version on, again from the newest one when that ends. Raises GoneError when it can't go on."""
         delay_s = _FIRST_RETRY_S
         while True:
             try:
-                async for kind, obj in self._client.watch(plural, version):
+                async for kind, obj in self._client.watch(*collection, version):
                     version = obj["metadata"]["resourceVersion"]
-                    self._told(plural, kind)
+                    self._told(collection, kind)
                     if kind != "BOOKMARK":
-                        self._store.observe(plural, obj, deleted=kind == "DELETED")
+                        self._store.observe(collection.plural, obj, deleted=kind == "DELETED")
                     delay_s = _FIRST_RETRY_S
             except TransientClusterError as error:
-                logger.warning("watch broken plural=%s retry_in=%.1fs error=%s", plural, delay_s, error)
+                logger.warning("watch broken collection=%s retry_in=%.1fs error=%s", collection, delay_s, error)
             # A server that ends every watch at once is not asked without a breath.
             await asyncio.sleep(delay_s * self._random.uniform(0.5, 1.0))
             delay_s = min(_LAST_RETRY_S, delay_s * 2)

@@ -12,6 +12,7 @@ from vmext_operator.api.meta import Key
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.cluster import leases
 from vmext_operator.cluster.client import Client
+from vmext_operator.control.namespaces import ALL, Namespaces
 from vmext_operator.control.store import Store
 from vmext_operator.control.writer import Clock
 from vmext_operator.core import reachability
@@ -28,18 +29,23 @@ class Heartbeats:
     """The machines' signs of life.
 
     Time goes on only while signs can be seen: an API server that was away, for machines as well as for the operator,
-    makes no machine unreachable.
+    makes no machine unreachable. Nor does a namespace that could not be read: each has a time of its own.
 
     Args:
         clock: monotonic time.
         every_s: how often Leases are read.
+        seen: whose Leases they are.
     """
 
-    def __init__(self, clock: Clock, every_s: float) -> None:
+    def __init__(self, clock: Clock, every_s: float, seen: Namespaces) -> None:
         self._clock = clock
         self._every_s = every_s
-        self._read_at = clock.monotonic()
-        self._seen_s = 0.0
+        self._seen = seen
+        #: By scope: when its Leases were last read, and how much time had gone on until then.
+        self._read_at = dict.fromkeys(seen.scopes, clock.monotonic())
+        self._seen_s = dict.fromkeys(seen.scopes, 0.0)
+        #: How often in a row the Leases of a scope could not be read.
+        self._failures = dict.fromkeys(seen.scopes, 0)
         self._leases: dict[Key, Sign] = {}
         self._reports: dict[Key, Sign] = {}
         #: Whose Lease was there when all were read last.
@@ -50,18 +56,18 @@ class Heartbeats:
     def presence(self, machine: VirtualMachine, report: Report | None) -> Presence:
         """Return whether a machine's agent is there; what it reports is a sign too."""
         key = machine.meta.key
-        self._reports[key] = reachability.observe(self._reports.get(key), report, self._now_s())
+        self._reports[key] = reachability.observe(self._reports.get(key), report, self._now_s(key))
         found = self._told[key] = self._judge(machine, report)
         return found
 
     def take(self, key: Key, mark: str) -> None:
         """Take note of a machine's Lease."""
-        self._leases[key] = reachability.observe(self._leases.get(key), mark, self._now_s())
+        self._leases[key] = reachability.observe(self._leases.get(key), mark, self._now_s(key))
 
-    def ended(self) -> None:
-        """Take note that all Leases have been read: who gave no sign until now gave none."""
+    def ended(self, scope: str) -> None:
+        """Take note that all Leases of a scope have been read: who gave no sign until now gave none."""
         # Time in which nothing could be read is left out: what an absence hid is no silence.
-        self._seen_s, self._read_at = self._now_s(), self._clock.monotonic()
+        self._seen_s[scope], self._read_at[scope] = self._time_of(scope), self._clock.monotonic()
 
     def has_lease(self, key: Key) -> bool:
         """Tell whether there is a Lease of that machine, declared or not."""
@@ -88,39 +94,54 @@ class Heartbeats:
                 changed.append(key)
         return changed
 
-    async def read(self, client: Client) -> None:
-        """Read all Leases. Raises ClusterError."""
-        owners: set[Key] = set()
-        async for page in leases.renewals(client):
+    async def read(self, client: Client, scope: str) -> None:
+        """Read all Leases of a scope. Raises ClusterError."""
+        owners = {key for key in self._owners if self._seen.scope_of(key.namespace) != scope}
+        async for page in leases.renewals(client, scope):
             owners.update(page)
             for key, renewed in page.items():
                 if renewed:
                     self.take(key, renewed)
         self._owners = owners
-        self.ended()
+        self.ended(scope)
 
     async def keep_reading(
         self, client: Client, store: Store, add: Callable[[Key], None], random_source: random.Random
     ) -> None:
         """Read all Leases again and again, for ever, and have looked at those machines that come or go."""
-        failed = False
         while True:
-            try:
-                await self.read(client)
-            except ClusterError as error:
-                if not failed:
-                    logger.warning("leases not read; nobody counts as unreachable meanwhile error=%s", error)
-                failed = True
-            else:
-                failed = False
-                for key in self.keep(store):
-                    add(key)
+            for scope in self._seen.scopes:
+                await self._read_or_say(client, scope)
+            for key in self.keep(store):
+                add(key)
             await asyncio.sleep(self._every_s * random_source.uniform(0.9, 1.1))
 
-    def _now_s(self) -> float:
-        return self._seen_s + min(self._clock.monotonic() - self._read_at, 1.5 * self._every_s)
+    async def _read_or_say(self, client: Client, scope: str) -> None:
+        try:
+            await self.read(client, scope)
+        except ClusterError as error:
+            if scope in self._seen.out_of_reach:
+                # That is said already.
+                return
+            self._failures[scope] += 1
+            # A namespace may be about to be known as out of reach.
+            if self._failures[scope] == (1 if scope == ALL else 2):
+                logger.warning(
+                    "leases not read; nobody counts as unreachable meanwhile scope=%s error=%s",
+                    scope or "every namespace",
+                    error,
+                )
+        else:
+            self._failures[scope] = 0
+
+    def _now_s(self, key: Key) -> float:
+        return self._time_of(self._seen.scope_of(key.namespace))
+
+    def _time_of(self, scope: str) -> float:
+        return self._seen_s[scope] + min(self._clock.monotonic() - self._read_at[scope], 1.5 * self._every_s)
 
     def _judge(self, machine: VirtualMachine, report: Report | None) -> Presence:
         key = machine.meta.key
+        seen_s = self._seen_s[self._seen.scope_of(key.namespace)]
         found = [sign for sign in (self._leases.get(key), self._reports.get(key)) if sign is not None]
-        return reachability.judge(machine, found, has_reported=report is not None, begun_s=0.0, now_s=self._seen_s)
+        return reachability.judge(machine, found, has_reported=report is not None, begun_s=0.0, now_s=seen_s)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from vmext_operator.api import GROUP, VERSION, goal_state, virtual_machine, virtual_machine_extension
 from vmext_operator.api.meta import Meta, parse
 from vmext_operator.cluster.client import Client
-from vmext_operator.errors import ClusterError, NotFoundError
+from vmext_operator.control import namespaces
+from vmext_operator.control.namespaces import Collection
+from vmext_operator.errors import ClusterError, NotFoundError, RefusedError
 
 logger = logging.getLogger(__name__)
 
@@ -29,22 +32,32 @@ async def served(client: Client) -> set[str]:
     return {resource["name"] for resource in resources["resources"]}
 
 
-async def release_what_is_stuck(client: Client, kinds: set[str]) -> None:
+async def release_what_is_stuck(client: Client, kinds: set[str], scopes: Sequence[str]) -> None:
     """Take our finalizers off deleted objects while there is no GoalState to tell a machine anything by.
 
     Whoever removes the kinds deletes all their objects; those with a finalizer keep their kind from going. What the
-    extensions did on their machines stays. Raises ClusterError.
+    extensions did on their machines stays. It is done in those scopes that can be read. Raises ClusterError.
     """
     if goal_state.PLURAL in kinds:
         return
     for plural, finalizer in _FINALIZERS.items():
         if plural not in kinds:
             continue
-        async for page, _ in client.list_all(plural):
-            for obj in page:
-                meta = parse(obj)
-                if meta.deleted is not None and finalizer in meta.finalizers:
-                    await _release(client, plural, meta, finalizer)
+        for scope in scopes:
+            try:
+                await _release_all(client, Collection(plural, scope), finalizer)
+            except RefusedError as error:
+                if scope == namespaces.ALL or not namespaces.is_refusal(error):
+                    raise
+                logger.debug("not looked at collection=%s error=%s", Collection(plural, scope), error)
+
+
+async def _release_all(client: Client, collection: Collection, finalizer: str) -> None:
+    async for page, _ in client.list_all(*collection):
+        for obj in page:
+            meta = parse(obj)
+            if meta.deleted is not None and finalizer in meta.finalizers:
+                await _release(client, collection.plural, meta, finalizer)
 
 
 async def _release(client: Client, plural: str, meta: Meta, finalizer: str) -> None:

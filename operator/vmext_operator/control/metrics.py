@@ -10,7 +10,7 @@ from collections import Counter as Count
 from collections.abc import Callable, Iterator
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -89,6 +89,13 @@ class Metrics:
         """Show from now on, whenever it is asked, who leads, what waits, and what there is."""
         self._age_s = queue.age_s
         self.registry.register(_Picture(leads, queue, store))
+
+    def count_out_of_reach(self, count: Callable[[], int]) -> None:
+        """Show from now on how many of the watched namespaces can't be read."""
+        gauge = Gauge(
+            "vmext_namespaces_out_of_reach", "Namespaces to watch that can't be read.", registry=self.registry
+        )
+        gauge.set_function(count)
 
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""

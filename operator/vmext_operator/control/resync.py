@@ -1,4 +1,4 @@
-"""List every kind in full: before the first decision (the feed does), and every few minutes after it.
+"""List everything in full: before the first decision (the feed does), and every few minutes after it.
 
 A watch tells what changes while it stands. What was deleted while it was broken it never tells; the list does.
 """
@@ -8,29 +8,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from vmext_operator.api import GROUP, VERSION, extension_image, goal_state, virtual_machine, virtual_machine_extension
+from vmext_operator.api import GROUP, VERSION
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
-from vmext_operator.control import kinds
+from vmext_operator.control import kinds, namespaces
 from vmext_operator.control.metrics import Metrics
+from vmext_operator.control.namespaces import Collection, Namespaces
 from vmext_operator.control.store import Differences, Store
 from vmext_operator.control.watches import Watches
-from vmext_operator.errors import GoneError, TransientClusterError
+from vmext_operator.errors import GoneError, RefusedError, TransientClusterError
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Machines last: once one is known, all that decides about it is known too.
-PLURALS = (
-    extension_image.PLURAL,
-    goal_state.PLURAL,
-    virtual_machine_extension.PLURAL,
-    virtual_machine.PLURAL,
-)
 INTERVAL_S = 300.0
 #: What a list had first, its watch has to bring within this time.
 SECOND_LOOK_S = 60.0
@@ -38,11 +32,12 @@ _FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 5.0
 
 
 class Resync:
-    """Takes the full list of every kind into the store, again and again.
+    """Takes the full list of every collection into the store, again and again.
 
     Args:
         client: the API server.
         store: the picture of the cluster.
+        seen: what there is to list; told where that is refused.
         watches: told what a list had that no watch had brought.
         metrics: told the same.
         clock: monotonic seconds.
@@ -54,6 +49,7 @@ class Resync:
         self,
         client: Client,
         store: Store,
+        seen: Namespaces,
         watches: Watches,
         metrics: Metrics,
         clock: Callable[[], float],
@@ -62,6 +58,7 @@ class Resync:
     ) -> None:
         self._client = client
         self._store = store
+        self._seen = seen
         self._watches = watches
         self._metrics = metrics
         self._clock = clock
@@ -80,11 +77,8 @@ class Resync:
         self.last_good = self._clock()
         while True:
             await asyncio.sleep(self._interval_s * self._random.uniform(0.8, 1.2))
-            for plural in PLURALS:
-                begun = self._clock()
-                _, found = await list_patiently(self._client, self._store, plural)
-                self._watches.listed(plural, begun, found.news)
-                self._metrics.differences(plural, found)
+            for collection in self._seen.readable():
+                await self._list(collection)
             self.last_good = self._clock()
             for key in self._store.machine_keys():
                 add(key)
@@ -93,9 +87,22 @@ class Resync:
                 await asyncio.sleep(patience_s)
                 self._watches.check(patience_s)
 
+    async def _list(self, collection: Collection) -> None:
+        begun = self._clock()
+        try:
+            _, found = await list_patiently(self._client, self._store, collection)
+        except RefusedError as error:
+            if collection.namespace == namespaces.ALL or not namespaces.is_refusal(error):
+                raise
+            # Its watches may stand for half an hour more.
+            self._seen.doubt(collection.namespace)
+            return
+        self._watches.listed(collection, begun, found.news)
+        self._metrics.differences(collection.plural, found)
 
-async def list_patiently(client: Client, store: Store, plural: str) -> tuple[str, Differences]:
-    """Take the full list of a kind into the store, however long the API server is away.
+
+async def list_patiently(client: Client, store: Store, collection: Collection) -> tuple[str, Differences]:
+    """Take the full list of a collection into the store, however long the API server is away.
 
     Returns:
         The list's resourceVersion, and what it brought.
@@ -103,35 +110,35 @@ async def list_patiently(client: Client, store: Store, plural: str) -> tuple[str
     Raises:
         ClusterError: the API server refuses it.
     """
-    return await _patiently(lambda: _list(client, store, plural))
+    return await _patiently(lambda: _list(client, store, collection))
 
 
-async def _list(client: Client, store: Store, plural: str) -> tuple[str, Differences]:
+async def _list(client: Client, store: Store, collection: Collection) -> tuple[str, Differences]:
     listed: set[Key] = set()
     version, news = "0", 0
-    async for page, version in client.list_all(plural):  # noqa: B007 - the last page's version is wanted
+    async for page, version in client.list_all(*collection):  # noqa: B007 - the last page's version is wanted
         # Page by page: fifty thousand objects as they come are a gigabyte.
         for obj in page:
-            news += store.observe(plural, obj, listed=True)
+            news += store.observe(collection.plural, obj, listed=True)
             listed.add(Key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
-    lost = store.retain(plural, listed, version)
+    lost = store.retain(collection, listed, version)
     if lost:
-        logger.warning("deletions that no watch told plural=%s count=%d", plural, lost)
+        logger.warning("deletions that no watch told collection=%s count=%d", collection, lost)
     return version, Differences(news, lost)
 
 
-async def wait_until_served(client: Client) -> None:
+async def wait_until_served(client: Client, scopes: Sequence[str]) -> None:
     """Return when the API server serves all of our kinds, and says so to those who ask what it serves.
 
-    Kinds may be installed after the operator, and a server that is itself just starting has none of them yet. Raises
-    ClusterError.
+    Kinds may be installed after the operator, and a server that is itself just starting has none of them yet. Where
+    they are being taken away, what hangs on that is let go in those scopes. Raises ClusterError.
     """
 
     async def look() -> None:
         found = await kinds.served(client)
-        missing = sorted(set(PLURALS) - found)
+        missing = sorted({namespaces.CATALOG.plural, *namespaces.NAMESPACED} - found)
         if missing:
-            await kinds.release_what_is_stuck(client, found)
+            await kinds.release_what_is_stuck(client, found, scopes)
             what = f"the API server does not serve {', '.join(missing)} of {GROUP}/{VERSION}"
             raise TransientClusterError(what, 404, "install the CRDs; the operator goes on when they are there")
 

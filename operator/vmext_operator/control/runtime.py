@@ -17,6 +17,7 @@ from vmext_operator.control.feed import Feed
 from vmext_operator.control.heartbeats import Heartbeats
 from vmext_operator.control.leadership import Leadership
 from vmext_operator.control.metrics import Metrics
+from vmext_operator.control.namespaces import Collection, Namespaces
 from vmext_operator.control.queue import KeyedQueue
 from vmext_operator.control.reconcile import Reconciler, Settings
 from vmext_operator.control.resync import Resync
@@ -47,6 +48,7 @@ class Options:
         probe_address: ``host:port`` for probes and metrics, empty for none.
         resync_s: between two lists of everything.
         watch_secrets: whether Secrets are watched, by their metadata.
+        namespaces: that are watched, and no others; none for every one.
     """
 
     kubeconfig: str | None
@@ -54,6 +56,7 @@ class Options:
     probe_address: str
     resync_s: float
     watch_secrets: bool = False
+    namespaces: tuple[str, ...] = ()
 
 
 async def run(
@@ -116,7 +119,8 @@ class _Operator:
         self._watches = Watches(clock.monotonic)
         self._metrics = Metrics()
         self._metrics.show(lambda: leadership.leads, self._queue, self._store)
-        self._everything_listed = asyncio.Event()
+        self._seen = Namespaces(options.namespaces, self._opened, self._watches.left)
+        self._metrics.count_out_of_reach(lambda: len(self._seen.out_of_reach))
         self._secrets: SecretFeed | None = None
         self._resync: Resync | None = None
         self._catalog: Catalog | None = None
@@ -136,22 +140,28 @@ class _Operator:
     async def lead(self) -> None:
         """Stand by, then lead until something ends that."""
         await self._leadership.acquire()
-        client = Client(kubeconfig=self._options.kubeconfig, term=self._leadership.term, told=self._metrics.requested)
+        client = Client(
+            kubeconfig=self._options.kubeconfig,
+            term=self._leadership.term,
+            watches=len(self._seen.every_collection()) + len(self._seen.scopes),
+            told=self._metrics.requested,
+        )
         async with client:
             self._resync = Resync(
                 client,
                 self._store,
+                self._seen,
                 self._watches,
                 self._metrics,
                 self._clock.monotonic,
                 self._options.resync_s,
                 self._random,
             )
-            await resync.wait_until_served(client)
-            heartbeats = Heartbeats(self._clock, self._settings.leases_every_s)
+            await resync.wait_until_served(client, self._seen.scopes)
+            heartbeats = Heartbeats(self._clock, self._settings.leases_every_s, self._seen)
             reconciler = Reconciler(client, self._store, self._clock, self._settings, heartbeats)
             self._catalog = Catalog(self._store, Writer(client, self._store, self._clock), Checker(), self._clock)
-            feed = Feed(client, self._store, self._everything_listed, self._told, self._random)
+            feed = Feed(client, self._store, self._seen, self._told, self._random)
             self._secrets = self._secret_feed(client, reconciler) if self._options.watch_secrets else None
             handlers = kopf_runtime.registry(client.kopf_login)
             try:
@@ -161,7 +171,7 @@ class _Operator:
                     self._follow_secrets(),
                     self._list_again(self._resync),
                     self._tell_when_idle(),
-                    self._catalog.keep_judging(self._everything_listed),
+                    self._catalog.keep_judging(self._seen.known),
                     heartbeats.keep_reading(client, self._store, self._queue.add, self._random),
                     # Last: when kopf ends it waits for all tasks that came after it, as if they were its own.
                     kopf_runtime.run(handlers),
@@ -179,26 +189,31 @@ class _Operator:
         def is_named(secret: Key) -> bool:
             return bool(self._store.machines_naming(secret))
 
-        return SecretFeed(client, ("",), is_named, changed, self._told, self._random)
+        return SecretFeed(client, self._seen.scopes, is_named, changed, self._metrics.told, self._random)
 
     async def _follow_secrets(self) -> None:
-        await self._everything_listed.wait()
+        await self._seen.known.wait()
         if self._secrets is None:
             await asyncio.Event().wait()
         else:
             await self._secrets.run()
 
-    def _told(self, plural: str, kind: str) -> None:
-        self._watches.told(plural)
-        self._metrics.told(plural, kind)
+    def _told(self, collection: Collection, kind: str) -> None:
+        self._watches.told(collection)
+        self._metrics.told(collection.plural, kind)
         if self._catalog is not None:
-            self._catalog.told(plural)
+            self._catalog.told(collection.plural)
+
+    def _opened(self, scope: str) -> None:
+        for key in self._store.machine_keys():
+            if self._seen.scope_of(key.namespace) == scope:
+                self._queue.add(key)
 
     def _vitals(self) -> Vitals:
         last_good = self._resync.last_good if self._resync is not None else self._clock.monotonic()
         return Vitals(
             leads=self._leadership.leads,
-            listed=self._everything_listed.is_set(),
+            listed=self._seen.known.is_set(),
             list_age_s=self._clock.monotonic() - last_good,
             list_every_s=self._options.resync_s,
             oldest_s=self._queue.oldest_s,
@@ -206,24 +221,28 @@ class _Operator:
         )
 
     async def _list_again(self, lists: Resync) -> None:
-        await self._everything_listed.wait()
+        await self._seen.known.wait()
         logger.info("everything listed machines=%d", len(self._store.machine_keys()))
         await lists.keep_listing(self._queue.add)
 
     async def _tell_when_idle(self) -> None:
-        await self._everything_listed.wait()
+        await self._seen.known.wait()
         await self._queue.idle()
         logger.info("every machine looked at machines=%d", len(self._store.machine_keys()))
         await asyncio.Event().wait()
 
     async def _work(self, reconciler: Reconciler) -> None:
-        # The barrier: nothing is decided before every kind is known in full.
-        await self._everything_listed.wait()
+        if self._options.watch_secrets:
+            await self._seen.known.wait()
         if self._secrets is not None:
             # Whatever changes after a Secret was read is told.
             await self._secrets.tried.wait()
         while True:
             key = await self._queue.get()
+            # The barrier: nothing is decided before all that decides about it is known. It comes again when that is so.
+            if not self._seen.admits(key.namespace):
+                self._queue.done(key)
+                continue
             logs.about.set(str(key))
             begun, outcome = self._clock.monotonic(), "failed"
             try:

@@ -16,6 +16,7 @@ from vmext_operator.api.goal_state import GoalState
 from vmext_operator.api.meta import Key, Meta
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
+from vmext_operator.control.namespaces import Collection
 from vmext_operator.core import signature
 from vmext_operator.errors import ParseError
 
@@ -167,17 +168,23 @@ class Store:
             self._put(kind, key, value, quietly=ours, urgent=not listed)
         return True
 
-    def retain(self, plural: str, listed: Set[Key], list_version: str) -> int:
-        """Forget what a full list of a kind, as of its resourceVersion, did not have; return how many those were."""
-        kind = self._kind(plural)
+    def retain(self, collection: Collection, listed: Set[Key], list_version: str) -> int:
+        """Forget what a full list, as of its resourceVersion, did not have; return how many those were."""
+        kind, namespace = self._kind(collection.plural), collection.namespace
         lost = [
             key
             for key, value in kind.objects.items()
-            if key not in listed and int(value.meta.resource_version) <= int(list_version)
+            if namespace in ("", key.namespace)
+            and key not in listed
+            and int(value.meta.resource_version) <= int(list_version)
         ]
         for key in lost:
             self._put(kind, key, None, urgent=False)
-        kind.deleted = {key: version for key, version in kind.deleted.items() if version > int(list_version)}
+        kind.deleted = {
+            key: version
+            for key, version in kind.deleted.items()
+            if namespace not in ("", key.namespace) or version > int(list_version)
+        }
         return len(lost)
 
     def _kind(self, plural: str) -> _Kind[Any]:
