@@ -22,6 +22,8 @@ from support.chart_house import CHART, NAMESPACE
 EVERYTHING: dict[str, Any] = {
     "image": {"repository": "registry.example.com/vmext", "digest": f"sha256:{'a' * 64}", "pullSecrets": ["pull"]},
     "replicas": 3,
+    # One, and the release's own: a Role more would be one in a namespace that the dry run does not have.
+    "watchNamespaces": [NAMESPACE],
     "operator": {"logLevel": "debug", "paused": True},
     "credential": {"tokenDays": 0.5, "mode": "LongLived"},
     "rbac": {"aggregateToEdit": True},
@@ -55,6 +57,8 @@ NOTHING: dict[str, Any] = {
     "flowControl": {"enabled": False},
     "podDisruptionBudget": {"enabled": False},
 }
+#: The operator's Role in its own namespace.
+OWN = "vmext-operator-own"
 MATRIX = {"defaults": {}, "everything": EVERYTHING, "nothing that can be left out": NOTHING}
 
 
@@ -101,6 +105,7 @@ def test_what_is_set_is_an_option_that_the_operator_knows(helm: Helm) -> None:
         "--publisher-keys",
         "--log-level",
         "--watch-secrets",
+        "--watch-namespaces",
     } == given
     # Values are judged as they are read, and names by what the operator says that there are.
     command = [sys.executable, "-m", "vmext_operator", *container["args"], "--help"]
@@ -197,6 +202,49 @@ def test_only_who_says_so_lets_the_operator_list_and_watch_secrets(helm: Helm) -
     assert "--watch-secrets" in options({"secrets": {"watch": True}})
 
 
+def test_rights_in_some_namespaces_are_those_in_all_of_them_in_other_places(helm: Helm) -> None:
+    def granted(**values: Any) -> dict[tuple[str, str], list[Any]]:
+        objects = helm.template(CHART, "--namespace", NAMESPACE, values=values)
+        found = {
+            (obj["metadata"].get("namespace", ""), obj["metadata"]["name"]): obj["rules"]
+            for obj in objects
+            if obj["kind"] in ("Role", "ClusterRole") and obj["metadata"]["name"].startswith("vmext-operator")
+        }
+        bound = [obj for obj in objects if obj["kind"] in ("RoleBinding", "ClusterRoleBinding")]
+        account = {"kind": "ServiceAccount", "name": "vmext-operator", "namespace": NAMESPACE}
+        assert {(obj["metadata"].get("namespace", ""), obj["metadata"]["name"]) for obj in bound} == set(found)
+        assert all(obj["roleRef"]["name"] == obj["metadata"]["name"] for obj in bound)
+        assert all(obj["subjects"] == [account] for obj in bound)
+        return found
+
+    everywhere = granted()
+    assert set(everywhere) == {("", "vmext-operator")}
+    some = granted(watchNamespaces=["a", "b"])
+    assert set(some) == {("", "vmext-operator"), *((one, "vmext-operator") for one in "ab"), (NAMESPACE, OWN)}
+    cluster = some["", "vmext-operator"]
+    images = "virtualmachineextensionimages"
+    assert [rule["resources"] for rule in cluster] == [[images], [f"{images}/status"]]
+    assert some["a", "vmext-operator"] == some["b", "vmext-operator"]
+    for rule in everywhere["", "vmext-operator"]:
+        assert (rule in cluster) != (rule in some["a", "vmext-operator"])
+    assert len(cluster) + len(some["a", "vmext-operator"]) == len(everywhere["", "vmext-operator"])
+    watching = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list", "watch"]}
+    asked = granted(watchNamespaces=["a", "b"], secrets={"watch": True})
+    assert set(asked) == set(some), "of the Secrets of other namespaces it reads none even then"
+    assert [rule for rule in asked["b", "vmext-operator"] if rule not in some["b", "vmext-operator"]] == [watching]
+
+
+def test_the_notes_say_what_is_watched(helm: Helm) -> None:
+    said = [
+        helm.run("install", "x", str(CHART), "-n", NAMESPACE, "--dry-run=client", values=values)
+        for values in ({}, {"watchNamespaces": ["team-a", "team-b"]})
+    ]
+    assert ["It watches and manages what is in team-a, team-b, and nothing else" in one for one in said] == [
+        False,
+        True,
+    ]
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -206,7 +254,9 @@ def test_only_who_says_so_lets_the_operator_list_and_watch_secrets(helm: Helm) -
         ({"publisherKeys": {"VMExt": []}}, "/publisherKeys/VMExt"),
         ({"secrets": {"watch": "yes"}}, "/secrets/watch"),
         ({"image": {"digest": "latest"}}, "/image/digest"),
-        ({"watchNamespaces": ["a"]}, "'watchNamespaces' not allowed"),
+        ({"watchNamespaces": "a"}, "/watchNamespaces"),
+        ({"watchNamespaces": ["Team_A"]}, "/watchNamespaces/0"),
+        ({"watchNamespaces": ["a", "b", "a"]}, "/watchNamespaces"),
     ],
 )
 def test_what_is_wrong_is_said(helm: Helm, values: Mapping[str, Any], said: str) -> None:
