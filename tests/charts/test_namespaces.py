@@ -108,7 +108,9 @@ def test_a_second_release_is_refused_by_helm(home: ChartHouse) -> None:
     assert "cannot be imported into the current release" in raised.value.said
 
 
-def test_one_without_a_role_is_told_once_and_makes_no_replica_unwell(home: ChartHouse) -> None:
+def test_one_without_a_role_is_left_alone_until_an_upgrade_gives_it_again(
+    home: ChartHouse, late: Api, elsewhere: Api
+) -> None:
     eventually(lambda: home.logs().count("namespace out of reach") == 1, "it is told")
     leader = next(pod for pod in home.pods if pod.name == home.lease_holder())
     for kind in ("livenessProbe", "readinessProbe"):
@@ -117,19 +119,9 @@ def test_one_without_a_role_is_told_once_and_makes_no_replica_unwell(home: Chart
     (line,) = [line for line in home.logs().splitlines() if re.search(r"\b403\b|forbidden", line)]
     assert "namespace out of reach" in line, "nothing else was refused"
     assert f"namespace={LATE}" in line
-
-
-def test_what_is_in_other_namespaces_is_left_as_it_is(home: ChartHouse, late: Api, elsewhere: Api) -> None:
     for there in (late, elsewhere):
-        for kind, name in (("VirtualMachine", "web-1"), ("VirtualMachineExtension", "one")):
-            found = there.get(kind, name)
-            assert found is not None
-            assert "finalizers" not in found["metadata"]
-            assert found["status"] == {"observedGeneration": -1}
-        assert there.get("GoalState", "web-1") is None
+        assert_untouched(there)
 
-
-def test_an_upgrade_gives_the_rights_again_and_it_goes_on_by_itself(home: ChartHouse, late: Api) -> None:
     running = [pod.name for pod in home.pods]
     home.install(watchNamespaces=[home.api.namespace, LATE])
     assert wait_entry(late, "one")["state"] == "enabled"
@@ -137,3 +129,13 @@ def test_an_upgrade_gives_the_rights_again_and_it_goes_on_by_itself(home: ChartH
     assert leader.name in running, "the same process"
     assert "\nvmext_namespaces_out_of_reach 0.0\n" in leader.ask("/metrics")[1]
     assert home.logs().count("namespace in reach again") == 1
+    assert_untouched(elsewhere)
+
+
+def assert_untouched(there: Api) -> None:
+    for kind, name in (("VirtualMachine", "web-1"), ("VirtualMachineExtension", "one")):
+        found = there.get(kind, name)
+        assert found is not None
+        assert "finalizers" not in found["metadata"]
+        assert found["status"] == {"observedGeneration": -1}
+    assert there.get("GoalState", "web-1") is None

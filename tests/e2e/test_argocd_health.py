@@ -78,6 +78,7 @@ def test_health_follows_a_machine_and_its_extension_through_their_life(home: Hou
     health.take(EXTENSION, "paused")
     api.apply(machine())
     api.wait_ready(NAME)
+    api.wait(MACHINE, NAME, lambda obj: condition(obj, "Paused") is None)
 
     home.operator.stop()
     api.apply(extension(NAME, NAME, settings={"commandToExecute": "ech hello"}))
