@@ -12,9 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
-from support import objects
+from support import answering, objects
 from vmext_operator.api.meta import Key
-from vmext_operator.cluster.client import Client
 from vmext_operator.control.feed import Feed
 from vmext_operator.control.namespaces import Namespaces
 from vmext_operator.control.store import Store
@@ -43,14 +42,7 @@ class Server:
         if ours:
             self.asked.append(request.query["resourceVersion"])
             said = next(self._watches)
-        response = web.StreamResponse()
-        await response.prepare(request)
-        for part in said:
-            if part is None:
-                await asyncio.Event().wait()
-            else:
-                await response.write(part)
-        return response
+        return await answering.stream(request, said)
 
 
 class Tenants:
@@ -69,9 +61,7 @@ class Tenants:
         if scope in self.refused:
             return web.json_response({"message": f"no right in {scope}"}, status=403)
         if "watch" in request.query:
-            response = web.StreamResponse()
-            await response.prepare(request)
-            await asyncio.Event().wait()
+            return await answering.stream(request, [None])
         items = self.machines.get(scope, []) if plural == MACHINES else []
         return web.json_response({"metadata": {"resourceVersion": "50"}, "items": items})
 
@@ -87,39 +77,17 @@ def play(
     seen = seen or Namespaces([])
 
     async def run() -> None:
-        application = web.Application()
-        application.router.add_get("/{rest:.*}", server.answer)
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        config = folder / "kubeconfig"
-        config.write_text(json.dumps(kubeconfig(f"http://127.0.0.1:{runner.addresses[0][1]}")))
         store = Store(lambda key, _urgent: changed.append(key))
-        try:
-            async with asyncio.timeout(20), Client(kubeconfig=str(config), term=None) as client:
-                feed = asyncio.create_task(Feed(client, store, seen, lambda *_: None, random.Random(1)).run())
-                try:
-                    await scenario(store)
-                finally:
-                    feed.cancel()
-                    await asyncio.gather(feed, return_exceptions=True)
-        finally:
-            await runner.cleanup()
+        async with answering.client(server.answer, folder) as client:
+            feed = asyncio.create_task(Feed(client, store, seen, lambda *_: None, random.Random(1)).run())
+            try:
+                await scenario(store)
+            finally:
+                feed.cancel()
+                await asyncio.gather(feed, return_exceptions=True)
 
     asyncio.run(run())
     return changed
-
-
-def kubeconfig(server: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "x",
-        "clusters": [{"name": "x", "cluster": {"server": server}}],
-        "users": [{"name": "x", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-    }
 
 
 def event(kind: str, obj: dict[str, Any]) -> bytes:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from support import answering
 from vmext_operator.api.meta import Key
-from vmext_operator.cluster.client import Client
 from vmext_operator.control.secret_feed import SecretFeed
 
 ONE, OTHER = Key("a", "one"), Key("a", "other")
@@ -52,14 +52,7 @@ class Server:
             return web.json_response({"kind": "Status", "code": said, "message": CANARY}, status=said)
         if not is_watch:
             return web.json_response(said)
-        response = web.StreamResponse()
-        await response.prepare(request)
-        for part in said:
-            if part is None:
-                await asyncio.Event().wait()
-            else:
-                await response.write(part)
-        return response
+        return await answering.stream(request, said)
 
 
 class Told:
@@ -80,48 +73,27 @@ def play(server: Server, folder: Path, until: Callable[[Told], bool], *, named: 
     told = Told()
 
     async def run() -> None:
-        application = web.Application()
-        application.router.add_get("/{rest:.*}", server.answer)
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        config = folder / "kubeconfig"
-        config.write_text(json.dumps(kubeconfig(f"http://127.0.0.1:{runner.addresses[0][1]}")))
-        try:
-            async with asyncio.timeout(20), Client(kubeconfig=str(config), term=None) as client:
-                feed = SecretFeed(
-                    client,
-                    ("",),
-                    named.__contains__,
-                    told.changed.append,
-                    lambda _, type_: told.events.append(type_),
-                    random.Random(1),
-                    refused_again_s=0.1,
-                )
-                told.tried = feed.tried
-                following = asyncio.create_task(feed.run())
-                try:
-                    await told.until(lambda: until(told))
-                    assert not following.done()
-                finally:
-                    following.cancel()
-                    await asyncio.gather(following, return_exceptions=True)
-        finally:
-            await runner.cleanup()
+        async with answering.client(server.answer, folder) as client:
+            feed = SecretFeed(
+                client,
+                ("",),
+                named.__contains__,
+                told.changed.append,
+                lambda _, type_: told.events.append(type_),
+                random.Random(1),
+                refused_again_s=0.1,
+            )
+            told.tried = feed.tried
+            following = asyncio.create_task(feed.run())
+            try:
+                await told.until(lambda: until(told))
+                assert not following.done()
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
 
     asyncio.run(run())
     return told
-
-
-def kubeconfig(server: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "x",
-        "clusters": [{"name": "x", "cluster": {"server": server}}],
-        "users": [{"name": "x", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-    }
 
 
 def test_what_comes_changes_and_goes_is_told_where_an_extension_names_it(tmp_path: Path) -> None:
