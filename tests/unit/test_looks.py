@@ -42,13 +42,21 @@ def test_a_machine_of_which_nothing_is_known_is_given_everything_at_once() -> No
 
 def test_without_a_reason_every_machine_is_looked_at_now_and_then_and_seldom_thoroughly() -> None:
     watch = Watch()
-    due = sorted(watch.due_in_s(machine(f"vm-{number}")) for number in range(200))
-    assert due[0] < looks.EVERY_S * 0.05
+    due = sorted(watch.due_in_s(machine(f"vm-{number}")) - looks.SETTLED_AFTER_S for number in range(200))
+    assert 0 < due[0] < looks.EVERY_S * 0.05
     assert due[-1] > looks.EVERY_S * 0.95
     thorough = sum(watch.look(machine(f"vm-{number}")) for number in range(200))
     assert 5 < thorough < 60
     assert watch.due_in_s(machine("vm-0")) == looks.EVERY_S
     assert sum(watch.look(machine("vm-0")) for _ in range(16)) == 2
+
+
+def test_the_thorough_looks_of_a_fleet_are_spread_as_all_looks_are() -> None:
+    watch = Watch()
+    fleet = sorted((machine(f"vm-{number}") for number in range(400)), key=watch.due_in_s)
+    sooner, later = (sum(watch.look(one) for one in half) for half in (fleet[:200], fleet[200:]))
+    assert 10 < sooner < 40
+    assert 10 < later < 40
 
 
 def test_who_asks_is_looked_at_at_once_and_thoroughly() -> None:

@@ -31,35 +31,53 @@ def test_a_key_is_in_the_queue_once() -> None:
     play(scenario)
 
 
-def test_what_somebody_waits_for_passes_the_bulk_which_still_gets_its_turns() -> None:
+def test_the_newest_passes_the_bulk_and_every_fourth_turn_is_that_of_the_one_that_has_waited_longest() -> None:
     async def scenario(queue: KeyedQueue[str]) -> None:
-        for number in range(4):
+        for number in range(3):
             queue.add(f"bulk-{number}")
-        for number in range(4):
-            queue.add(f"urgent-{number}", urgent=True)
-        queue.add("bulk-3", urgent=True)
-        taken = [await queue.get() for _ in range(8)]
-        assert taken[:4] == ["urgent-0", "urgent-1", "urgent-2", "bulk-0"]
-        assert taken[4:] == ["urgent-3", "bulk-3", "bulk-1", "bulk-2"]
+        for number in range(6):
+            queue.add(f"fresh-{number}", fresh=True)
+        queue.add("bulk-2", fresh=True)
+        queue.add("fresh-0")
+        taken = [await queue.get() for _ in range(9)]
+        assert taken[:4] == ["bulk-2", "fresh-5", "fresh-4", "bulk-0"]
+        assert taken[4:] == ["fresh-3", "fresh-2", "fresh-1", "bulk-1", "fresh-0"]
 
     play(scenario)
 
 
-def test_what_is_urgent_stays_so_after_a_failure_and_while_it_is_worked_on() -> None:
+def test_of_many_that_have_just_changed_the_first_is_not_buried_under_the_last() -> None:
     async def scenario(queue: KeyedQueue[str]) -> None:
-        queue.add("failed", urgent=True)
+        for number in range(100):
+            queue.add(f"fresh-{number}", fresh=True)
+        taken = []
+        for number in range(12):
+            queue.add(f"more-{number}", fresh=True)
+            taken.append(await queue.get())
+        assert [one for one in taken if one.startswith("fresh")] == ["fresh-0", "fresh-1", "fresh-2"]
+
+    play(scenario)
+
+
+def test_what_is_fresh_stays_so_after_a_failure_and_while_it_is_worked_on() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        queue.add("failed", fresh=True)
         queue.add("worked-on")
         assert [await queue.get(), await queue.get()] == ["failed", "worked-on"]
         queue.failed("failed")
-        for key in ("bulk-0", "bulk-1"):
-            queue.add(key)
-        queue.add("worked-on", urgent=True)
+        queue.add("bulk")
+        queue.add("worked-on", fresh=True)
         queue.add("worked-on")
         queue.done("worked-on")
         assert await queue.get() == "worked-on"
-        while len(queue) < 3:
+        while len(queue) < 2:
             await asyncio.sleep(0.01)
-        assert [await queue.get(), await queue.get()] == ["bulk-0", "failed"]
+        assert [await queue.get(), await queue.get()] == ["bulk", "failed"], "the fourth turn, and the fifth"
+        queue.add("other")
+        queue.add_after("again", 0.001)
+        while len(queue) < 2:
+            await asyncio.sleep(0.001)
+        assert await queue.get() == "again"
 
     play(scenario)
 
@@ -149,18 +167,22 @@ def test_a_key_has_something_to_do_since_it_was_first_added_whatever_failed_mean
     play(scenario)
 
 
-def test_the_oldest_key_waits_urgently_or_is_worked_on() -> None:
+def test_the_queue_stalls_where_none_is_taken_or_one_is_held_and_not_where_one_waits_for_long() -> None:
     async def scenario(queue: KeyedQueue[str]) -> None:
-        queue.add("bulk")
-        assert (queue.oldest_s, queue.working) == (0, 0)
-        queue.add("a", urgent=True)
-        await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=0.05)
-        assert queue.oldest_s >= 0.05
-        key = await queue.get()
-        # Its time with the worker counts by itself, and what comes back later counts not at all.
-        assert queue.oldest_s < 0.05
-        assert queue.working == 1
-        queue.failed(key)
-        assert (queue.oldest_s, queue.working) == (0, 0)
+        assert queue.stalled_s == 0
+        for key in ("a", "b", "c"):
+            queue.add(key)
+        await asyncio.sleep(0.05)
+        assert queue.stalled_s >= 0.05
+        held, begun = await queue.get(), asyncio.get_running_loop().time()
+        assert queue.stalled_s < 0.05, "the others have waited longer, and it moves"
+        await asyncio.sleep(0.05)
+        other = await queue.get()
+        assert queue.stalled_s >= 0.05, "the first one is still with its worker"
+        queue.done(held)
+        assert queue.stalled_s < asyncio.get_running_loop().time() - begun
+        queue.done(await queue.get())
+        queue.failed(other)
+        assert (queue.stalled_s, queue.working) == (0, 0), "what comes back later counts not at all"
 
     play(scenario)

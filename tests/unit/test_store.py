@@ -14,16 +14,15 @@ GOAL: dict[str, Any] = {"vmUID": "u", "modelHash": "h", "lastSequenceNumber": 0,
 
 
 class Changes(list[Key]):
-    """The machines that something changed for, and which of those somebody waits for."""
+    """The machines that something changed for, and which of those changes were of this moment."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.urgent: set[Key] = set()
+        self.fresh: list[bool] = []
 
-    def note(self, key: Key, urgent: bool) -> None:
+    def note(self, key: Key, fresh: bool) -> None:
         self.append(key)
-        if urgent:
-            self.urgent.add(key)
+        self.fresh.append(fresh)
 
     def taken(self) -> list[Key]:
         taken = list(self)
@@ -132,16 +131,14 @@ def test_what_we_write_ourselves_is_no_change(store: Store, changes: Changes) ->
     assert store.extensions_of(WEB_1)[0].meta.finalizers == ("x",)
 
 
-def test_somebody_waits_for_what_was_just_declared_and_not_for_a_list_a_report_or_the_catalog(
-    store: Store, changes: Changes
-) -> None:
+def test_what_is_declared_or_reported_now_passes_lists_and_the_catalog(store: Store, changes: Changes) -> None:
     store.observe("virtualmachineextensions", objects.extension(), listed=True)
-    store.observe("goalstates", objects.goal_state("web-1", GOAL, {"agentVersion": "1"}))
     store.observe("virtualmachineextensionimages", objects.image())
-    assert changes.taken() == [WEB_1, WEB_1, WEB_1]
-    assert not changes.urgent
+    store.observe("goalstates", objects.goal_state("web-1", GOAL, {"agentVersion": "1"}))
     store.observe("virtualmachineextensions", objects.extension(generation=2))
-    assert changes.urgent == {WEB_1}
+    store.observe("virtualmachines", objects.machine("web-1"))
+    assert changes.taken() == [WEB_1] * 5
+    assert changes.fresh == [False, False, True, True, True]
 
 
 def test_an_object_that_is_not_understood_is_told_and_passed_over(

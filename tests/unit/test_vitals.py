@@ -13,9 +13,10 @@ from vmext_operator.core import vitals
 from vmext_operator.core.vitals import Vitals
 from vmext_operator.errors import WatchHangsError
 
-LEADER = Vitals(leads=True, listed=True, list_age_s=100, list_every_s=300, oldest_s=1, lease_looked_s=1)
+LEADER = Vitals(leads=True, listed=True, list_age_s=100, list_every_s=300, stalled_s=1, lease_looked_s=1)
+STALLED = "the queue has not moved, or one machine has held a worker, for 601 s"
 GOALS = Collection("goalstates")
-STANDBY = Vitals(leads=False, listed=False, list_age_s=0, list_every_s=300, oldest_s=0, lease_looked_s=1)
+STANDBY = Vitals(leads=False, listed=False, list_age_s=0, list_every_s=300, stalled_s=0, lease_looked_s=1)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,14 @@ STANDBY = Vitals(leads=False, listed=False, list_age_s=0, list_every_s=300, olde
         pytest.param(LEADER, {}, "", "", id="a leader that is well"),
         pytest.param(LEADER, {"listed": False}, "", "not everything is listed yet", id="a leader that begins"),
         pytest.param(LEADER, {"list_age_s": 1501}, "no list of everything went well for 1501 s", "", id="no list"),
-        pytest.param(LEADER, {"oldest_s": 601}, "a machine has waited for 601 s", "", id="stuck workers"),
+        pytest.param(LEADER, {"stalled_s": 601}, STALLED, "", id="stuck workers"),
+        pytest.param(
+            LEADER,
+            {"stalled_s": 601, "listed": False},
+            "",
+            "not everything is listed yet",
+            id="workers that wait for it",
+        ),
         pytest.param(STANDBY, {}, "", "", id="a standby that is well"),
         pytest.param(STANDBY, {"lease_looked_s": None}, "", "the Lease was never read", id="a standby that begins"),
         pytest.param(STANDBY, {"lease_looked_s": 16.0}, "", "the Lease was not read for 16 s", id="no API server"),

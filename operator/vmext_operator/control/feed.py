@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from vmext_operator.cluster.client import Client
 from vmext_operator.control import namespaces, resync
+from vmext_operator.control.backoff import Backoff
 from vmext_operator.control.namespaces import Collection, Namespaces
 from vmext_operator.control.store import Store
 from vmext_operator.control.tasks import first_of
@@ -21,7 +22,6 @@ from vmext_operator.errors import GoneError, RefusedError, TransientClusterError
 
 logger = logging.getLogger(__name__)
 
-_FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 5.0
 #: How often a namespace that can't be read is asked for at last, with a request for each kind.
 _LAST_LOOK_S = 15.0
 
@@ -57,7 +57,7 @@ class Feed:
 
     async def _attend(self, scope: str) -> None:
         """Follow what is in a scope, and begin anew whenever it could not be read for a while."""
-        delay_s, now = _FIRST_RETRY_S, asyncio.get_running_loop().time
+        backoff, now = Backoff(self._random, _LAST_LOOK_S), asyncio.get_running_loop().time
         while True:
             begun = now()
             try:
@@ -65,17 +65,16 @@ class Feed:
                     *(self._follow(collection) for collection in self._seen.collections_of(scope)),
                     self._seen.doubted(scope),
                 )
-                delay_s = _FIRST_RETRY_S
+                backoff.reset()
             except RefusedError as error:
                 self._seen.refused(scope, error)
             if now() - begun > _LAST_LOOK_S:
-                delay_s = _FIRST_RETRY_S
-            await asyncio.sleep(delay_s * self._random.uniform(0.5, 1.0))
-            delay_s = min(_LAST_LOOK_S, delay_s * 2)
+                backoff.reset()
+            await backoff.wait()
 
     async def _follow(self, collection: Collection) -> None:
         while True:
-            version, _ = await resync.list_patiently(self._client, self._store, collection)
+            version, _ = await resync.list_patiently(self._client, self._store, collection, Backoff(self._random))
             self._seen.listed(collection)
             try:
                 await self._watch(collection, version)
@@ -84,7 +83,7 @@ class Feed:
 
     async def _watch(self, collection: Collection, version: str) -> None:
         """Watch from a version on, again from the newest one when that ends. Raises GoneError when it can't go on."""
-        delay_s = _FIRST_RETRY_S
+        backoff = Backoff(self._random)
         while True:
             try:
                 async for kind, obj in self._client.watch(*collection, version):
@@ -92,9 +91,9 @@ class Feed:
                     self._told(collection, kind)
                     if kind != "BOOKMARK":
                         self._store.observe(collection.plural, obj, deleted=kind == "DELETED")
-                    delay_s = _FIRST_RETRY_S
+                    backoff.reset()
             except TransientClusterError as error:
-                logger.warning("watch broken collection=%s retry_in=%.1fs error=%s", collection, delay_s, error)
+                wait_s = backoff.at_most_s
+                logger.warning("watch broken collection=%s retry_in=%.1fs error=%s", collection, wait_s, error)
             # A server that ends every watch at once is not asked without a breath.
-            await asyncio.sleep(delay_s * self._random.uniform(0.5, 1.0))
-            delay_s = min(_LAST_RETRY_S, delay_s * 2)
+            await backoff.wait()

@@ -12,6 +12,8 @@ from vmext_operator.core.identity import share
 EVERY_S = 3600.0
 #: Every so many looks, all else that the machine was given is looked after too: 1.4 requests a second more.
 _THOROUGH_EVERY = 8
+#: So long after a start the first looks without a reason begin: there is more urgent work before.
+SETTLED_AFTER_S = 300.0
 #: Whatever a machine proposes, it is looked at no more often than this.
 _AGAIN_AFTER_S = 5.0
 #: Between two machines of which nobody knows, after a start, whether what they ask for was seen before it.
@@ -51,7 +53,8 @@ class Looks:
         if last is not None:
             return last.at + EVERY_S - now
         # After a start everything is as it was: there is no need to look at a whole fleet at once.
-        return self._turn(uid) - now if machine.look_again else self._begun + EVERY_S * share(uid) - now
+        turn = self._turn(uid) if machine.look_again else self._begun + SETTLED_AFTER_S + EVERY_S * share(uid)
+        return turn - now
 
     def is_thorough(self, machine: VirtualMachine) -> bool:
         """Tell whether the look that is due is one after all that the machine was given."""
@@ -67,7 +70,10 @@ class Looks:
 
     def _number(self, machine: VirtualMachine) -> int:
         last = self._last.get(machine.meta.uid)
-        return int(_THOROUGH_EVERY * share(machine.meta.uid)) if last is None else last.number + 1
+        if last is not None:
+            return last.number + 1
+        # Of another share than its turn: else the thorough looks of a whole fleet come one after another.
+        return int(_THOROUGH_EVERY * share(f"{machine.meta.uid} thorough"))
 
     def _turn(self, uid: str) -> float:
         if uid not in self._turns:

@@ -115,8 +115,8 @@ class _Picture(Collector):
         yield GaugeMetricFamily("vmext_leader", "1 where this process leads, 0 where it stands by.", self._leads())
         yield GaugeMetricFamily("vmext_queue_depth", "Machines that wait for a worker.", len(self._queue))
         yield GaugeMetricFamily("vmext_queue_working", "Machines that are worked on.", self._queue.working)
-        oldest = "For how long a machine has waited urgently, or been with a worker, at most."
-        yield GaugeMetricFamily("vmext_queue_oldest_seconds", oldest, self._queue.oldest_s)
+        stalled = "For how long a machine has been with a worker, at most, or none was taken though one waits."
+        yield GaugeMetricFamily("vmext_queue_stalled_seconds", stalled, self._queue.stalled_s)
         states = Count(str(one.status.get("provisioningState") or "Unknown") for one in self._store.extensions())
         yield _by("vmext_extensions", "Extensions by provisioningState.", "state", _STATES, states)
         found = Count(_reachability(machine) for machine in self._store.machines())

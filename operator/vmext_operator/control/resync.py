@@ -15,6 +15,7 @@ from vmext_operator.api import GROUP, VERSION
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
 from vmext_operator.control import kinds, namespaces
+from vmext_operator.control.backoff import Backoff
 from vmext_operator.control.metrics import Metrics
 from vmext_operator.control.namespaces import Collection, Namespaces
 from vmext_operator.control.store import Differences, Store
@@ -25,10 +26,12 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-INTERVAL_S = 300.0
+#: Between two lists there are so many times what the last one took: it grows with the fleet, and is no work of its own.
+_TAKEN = 20
+#: But no more than so many intervals: a list that waited for the API server took no work either.
+_LONGEST = 4
 #: What a list had first, its watch has to bring within this time.
 SECOND_LOOK_S = 60.0
-_FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 5.0
 
 
 class Resync:
@@ -41,7 +44,7 @@ class Resync:
         watches: told what a list had that no watch had brought.
         metrics: told the same.
         clock: monotonic seconds.
-        interval_s: between two lists.
+        interval_s: between two lists, at least.
         random_source: spreads them.
     """
 
@@ -63,9 +66,15 @@ class Resync:
         self._metrics = metrics
         self._clock = clock
         self._interval_s = interval_s
+        self._took_s = 0.0
         self._random = random_source
         #: When the last list of everything ended that went well; at first, when this was made.
         self.last_good = clock()
+
+    @property
+    def every_s(self) -> float:
+        """Return how long it is between two lists, on average."""
+        return min(max(self._interval_s, _TAKEN * self._took_s), _LONGEST * self._interval_s)
 
     async def keep_listing(self, add: Callable[[Key], None]) -> None:
         """List everything again every few minutes, for ever, and have every machine looked at.
@@ -76,10 +85,12 @@ class Resync:
         """
         self.last_good = self._clock()
         while True:
-            await asyncio.sleep(self._interval_s * self._random.uniform(0.8, 1.2))
+            await asyncio.sleep(self.every_s * self._random.uniform(0.8, 1.2))
+            begun = self._clock()
             for collection in self._seen.readable():
                 await self._list(collection)
             self.last_good = self._clock()
+            self._took_s = self.last_good - begun
             for key in self._store.machine_keys():
                 add(key)
             if self._watches.owing():
@@ -90,7 +101,7 @@ class Resync:
     async def _list(self, collection: Collection) -> None:
         begun = self._clock()
         try:
-            _, found = await list_patiently(self._client, self._store, collection)
+            _, found = await list_patiently(self._client, self._store, collection, Backoff(self._random))
         except RefusedError as error:
             if collection.namespace == namespaces.ALL or not namespaces.is_refusal(error):
                 raise
@@ -101,7 +112,9 @@ class Resync:
         self._metrics.differences(collection.plural, found)
 
 
-async def list_patiently(client: Client, store: Store, collection: Collection) -> tuple[str, Differences]:
+async def list_patiently(
+    client: Client, store: Store, collection: Collection, backoff: Backoff
+) -> tuple[str, Differences]:
     """Take the full list of a collection into the store, however long the API server is away.
 
     Returns:
@@ -110,7 +123,7 @@ async def list_patiently(client: Client, store: Store, collection: Collection) -
     Raises:
         ClusterError: the API server refuses it.
     """
-    return await _patiently(lambda: _list(client, store, collection))
+    return await _patiently(lambda: _list(client, store, collection), backoff)
 
 
 async def _list(client: Client, store: Store, collection: Collection) -> tuple[str, Differences]:
@@ -127,7 +140,7 @@ async def _list(client: Client, store: Store, collection: Collection) -> tuple[s
     return version, Differences(news, lost)
 
 
-async def wait_until_served(client: Client, scopes: Sequence[str]) -> None:
+async def wait_until_served(client: Client, scopes: Sequence[str], backoff: Backoff) -> None:
     """Return when the API server serves all of our kinds, and says so to those who ask what it serves.
 
     Kinds may be installed after the operator, and a server that is itself just starting has none of them yet. Where
@@ -142,16 +155,14 @@ async def wait_until_served(client: Client, scopes: Sequence[str]) -> None:
             what = f"the API server does not serve {', '.join(missing)} of {GROUP}/{VERSION}"
             raise TransientClusterError(what, 404, "install the CRDs; the operator goes on when they are there")
 
-    await _patiently(look)
+    await _patiently(look, backoff)
 
 
-async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
-    delay_s = _FIRST_RETRY_S
+async def _patiently(attempt: Callable[[], Awaitable[T]], backoff: Backoff) -> T:
     while True:
         try:
             return await attempt()
         except (TransientClusterError, GoneError) as error:
             # Gone: it took longer to read all pages than the server remembers what the first one was of.
-            logger.warning("trying again after=%.1fs error=%s", delay_s, error)
-            await asyncio.sleep(delay_s)
-            delay_s = min(_LAST_RETRY_S, delay_s * 2)
+            logger.warning("trying again after=%.1fs error=%s", backoff.at_most_s, error)
+            await backoff.wait()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
 from vmext_operator.control import kopf_runtime, logs, metrics, probes, resync
+from vmext_operator.control.backoff import Backoff
 from vmext_operator.control.catalog import Catalog
 from vmext_operator.control.feed import Feed
 from vmext_operator.control.heartbeats import Heartbeats
@@ -46,7 +47,7 @@ class Options:
         kubeconfig: a file's path, None for a Pod's own ServiceAccount.
         identity: by which this process holds the Lease; no other process has it at the same time.
         probe_address: ``host:port`` for probes and metrics, empty for none.
-        resync_s: between two lists of everything.
+        resync_s: between two lists of everything, at least.
         watch_secrets: whether Secrets are watched, by their metadata.
         namespaces: that are watched, and no others; none for every one.
     """
@@ -157,7 +158,7 @@ class _Operator:
                 self._options.resync_s,
                 self._random,
             )
-            await resync.wait_until_served(client, self._seen.scopes)
+            await resync.wait_until_served(client, self._seen.scopes, Backoff(self._random))
             heartbeats = Heartbeats(self._clock, self._settings.leases_every_s, self._seen)
             reconciler = Reconciler(client, self._store, self._clock, self._settings, heartbeats)
             self._catalog = Catalog(self._store, Writer(client, self._store, self._clock), Checker(), self._clock)
@@ -184,7 +185,7 @@ class _Operator:
         def changed(secret: Key) -> None:
             reconciler.secret_changed(secret)
             for machine in self._store.machines_naming(secret):
-                self._queue.add(machine, urgent=True)
+                self._queue.add(machine, fresh=True)
 
         def is_named(secret: Key) -> bool:
             return bool(self._store.machines_naming(secret))
@@ -210,13 +211,13 @@ class _Operator:
                 self._queue.add(key)
 
     def _vitals(self) -> Vitals:
-        last_good = self._resync.last_good if self._resync is not None else self._clock.monotonic()
+        lists, now = self._resync, self._clock.monotonic()
         return Vitals(
             leads=self._leadership.leads,
             listed=self._seen.known.is_set(),
-            list_age_s=self._clock.monotonic() - last_good,
-            list_every_s=self._options.resync_s,
-            oldest_s=self._queue.oldest_s,
+            list_age_s=now - lists.last_good if lists is not None else 0.0,
+            list_every_s=lists.every_s if lists is not None else self._options.resync_s,
+            stalled_s=self._queue.stalled_s,
             lease_looked_s=self._leadership.looked_s,
         )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster import secret_versions
 from vmext_operator.cluster.client import Client
+from vmext_operator.control.backoff import Backoff
 from vmext_operator.control.tasks import first_of
 from vmext_operator.errors import ClusterError, GoneError, RefusedError
 
@@ -21,7 +22,6 @@ logger = logging.getLogger(__name__)
 PLURAL = "secrets"
 #: How soon it is tried again after a refusal: rights may be given later.
 REFUSED_AGAIN_S = 30.0
-_FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 5.0
 
 
 class SecretFeed:
@@ -65,23 +65,25 @@ class SecretFeed:
     async def _follow(self, namespace: str) -> None:
         #: The versions of those that are named.
         known: dict[Key, str] = {}
-        delay_s = _FIRST_RETRY_S
+        backoff = Backoff(self._random)
         while True:
             try:
                 listed, version = await secret_versions.listed(self._client, namespace)
-                delay_s = _FIRST_RETRY_S
+                backoff.reset()
                 self._take(namespace, known, listed)
                 await self._watch(namespace, version, known)
             except GoneError as error:
                 logger.info("watch too old, listing again plural=%s error=%s", PLURAL, error)
             except RefusedError as error:
                 self._say_refused(namespace, error)
-                delay_s = self._refused_again_s
+                self._was_tried(namespace)
+                await asyncio.sleep(self._refused_again_s * self._random.uniform(0.5, 1.0))
+                continue
             except ClusterError as error:
-                logger.warning("secrets not listed plural=%s retry_in=%.1fs error=%s", PLURAL, delay_s, error)
+                wait_s = backoff.at_most_s
+                logger.warning("secrets not listed plural=%s retry_in=%.1fs error=%s", PLURAL, wait_s, error)
             self._was_tried(namespace)
-            await asyncio.sleep(delay_s * self._random.uniform(0.5, 1.0))
-            delay_s = min(_LAST_RETRY_S, delay_s * 2)
+            await backoff.wait()
 
     def _take(self, namespace: str, known: dict[Key, str], listed: dict[Key, str]) -> None:
         """Take in a list, and tell what it has otherwise; of the very first one nothing was read before."""
@@ -97,11 +99,12 @@ class SecretFeed:
 
     async def _watch(self, namespace: str, version: str, known: dict[Key, str]) -> None:
         """Watch from a version on, again from the newest one when that ends. Raises GoneError, RefusedError."""
-        delay_s = _FIRST_RETRY_S
+        backoff = Backoff(self._random)
         while True:
             try:
                 async for change in secret_versions.watched(self._client, namespace, version):
-                    version, delay_s = change.version, _FIRST_RETRY_S
+                    version = change.version
+                    backoff.reset()
                     self._told(PLURAL, change.type)
                     if namespace in self._refused:
                         self._refused.remove(namespace)
@@ -111,10 +114,9 @@ class SecretFeed:
             except (GoneError, RefusedError):
                 raise
             except ClusterError as error:
-                logger.warning("watch broken plural=%s retry_in=%.1fs error=%s", PLURAL, delay_s, error)
+                logger.warning("watch broken plural=%s retry_in=%.1fs error=%s", PLURAL, backoff.at_most_s, error)
             # A server that ends every watch at once is not asked without a breath.
-            await asyncio.sleep(delay_s * self._random.uniform(0.5, 1.0))
-            delay_s = min(_LAST_RETRY_S, delay_s * 2)
+            await backoff.wait()
 
     def _take_change(self, key: Key, change: secret_versions.Change, known: dict[Key, str]) -> None:
         known.pop(key, None)

@@ -53,8 +53,8 @@ class Store:
     """Every object of our kinds.
 
     Args:
-        changed: called with the key of each machine for which a decision may now be another one, and whether somebody
-            waits for it: who has just declared something does.
+        changed: called with the key of each machine for which a decision may now be another one, and whether that is of
+            this moment and of this machine alone: what a list brings or the catalog is not.
         publisher_keys: what the catalog's entries have to be signed with, where their publisher is among them.
     """
 
@@ -137,7 +137,7 @@ class Store:
             plural: its kind.
             obj: the object.
             deleted: whether this is the last that was seen of it.
-            listed: whether it comes with a list: nobody waits for it in particular.
+            listed: whether it comes with a list, and many others.
             ours: whether nothing but a write of ours is new about it: that changes no decision.
 
         Returns:
@@ -165,7 +165,7 @@ class Store:
             self._put(kind, key, None)
         else:
             kind.deleted.pop(key, None)
-            self._put(kind, key, value, quietly=ours, urgent=not listed)
+            self._put(kind, key, value, quietly=ours, fresh=not listed)
         return True
 
     def retain(self, collection: Collection, listed: Set[Key], list_version: str) -> int:
@@ -179,7 +179,7 @@ class Store:
             and int(value.meta.resource_version) <= int(list_version)
         ]
         for key in lost:
-            self._put(kind, key, None, urgent=False)
+            self._put(kind, key, None, fresh=False)
         kind.deleted = {
             key: version
             for key, version in kind.deleted.items()
@@ -193,7 +193,7 @@ class Store:
                 return kind
         raise ValueError(plural)
 
-    def _put(self, kind: _Kind[Any], key: Key, value: Any, *, quietly: bool = False, urgent: bool = True) -> None:
+    def _put(self, kind: _Kind[Any], key: Key, value: Any, *, quietly: bool = False, fresh: bool = True) -> None:
         old = kind.objects.pop(key, None)
         if value is not None:
             kind.objects[key] = value
@@ -207,10 +207,9 @@ class Store:
         elif isinstance(one, ExtensionImage):
             _index(self._images_of, one.handler_key, key, present=value is not None)
         if not quietly and _matters(old, value):
-            # Whatever the catalog or a machine says can wait for its turn.
-            urgent = urgent and isinstance(one, (VirtualMachine, VirtualMachineExtension))
+            fresh = fresh and not isinstance(one, ExtensionImage)
             for machine in self._machines_of(one):
-                self._changed(machine, urgent)
+                self._changed(machine, fresh)
 
     @staticmethod
     def _index_names(index: dict[Key, set[Key]], key: Key, before: set[str], after: set[str]) -> None:

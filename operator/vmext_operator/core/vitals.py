@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: No machine waits this long for a worker, or is with one, while all is well: a request ends within half a minute.
-LONGEST_WAIT_S = 600.0
+#: No machine is with a worker for so long, and workers take none for so long, while all is well: a request ends within
+#: half a minute.
+LONGEST_STALL_S = 600.0
 #: So many lists of everything may fail in a row.
 _LISTS_MISSED = 3
 #: A standby looks at the Lease every two seconds.
@@ -21,7 +22,7 @@ class Vitals:
         listed: whether every kind was listed in full.
         list_age_s: since the last list of everything that went well; at first, since it began to lead.
         list_every_s: how often there is one.
-        oldest_s: for how long a machine has waited urgently, or been with a worker, at most.
+        stalled_s: for how long a machine has been with a worker, at most, or none was taken though one waits.
         lease_looked_s: since the Lease was last read or written, None where it never was.
     """
 
@@ -29,7 +30,7 @@ class Vitals:
     listed: bool
     list_age_s: float
     list_every_s: float
-    oldest_s: float
+    stalled_s: float
     lease_looked_s: float | None
 
 
@@ -40,10 +41,10 @@ def sick(vitals: Vitals) -> str:
     """
     if not vitals.leads:
         return ""
-    if vitals.list_age_s > _LISTS_MISSED * vitals.list_every_s + LONGEST_WAIT_S:
+    if vitals.list_age_s > _LISTS_MISSED * vitals.list_every_s + LONGEST_STALL_S:
         return f"no list of everything went well for {vitals.list_age_s:.0f} s"
-    if vitals.oldest_s > LONGEST_WAIT_S:
-        return f"a machine has waited for {vitals.oldest_s:.0f} s"
+    if vitals.listed and vitals.stalled_s > LONGEST_STALL_S:
+        return f"the queue has not moved, or one machine has held a worker, for {vitals.stalled_s:.0f} s"
     return ""
 
 

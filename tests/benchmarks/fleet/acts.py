@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.fleet import raw
 from benchmarks.fleet import stage as staging
-from benchmarks.fleet.canary import Canary
+from benchmarks.fleet.canary import Canary, Seconds
 from benchmarks.fleet.declared import EACH, Machine
 from benchmarks.fleet.meter import Cost
 from benchmarks.fleet.stage import Stage
@@ -38,7 +37,8 @@ class Played:
     apply_to_crowded_goal_s: float = 0.0
     #: From the process' start to its holding a Lease that nobody else wants.
     leading_s: float = 0.0
-    busy_s: dict[str, list[float]] = field(default_factory=dict)
+    #: By act: of single changes while all others were in work.
+    busy: dict[str, Seconds] = field(default_factory=dict)
     peak_rss_mb: float = 0.0
 
     @property
@@ -78,7 +78,7 @@ async def cold_start(stage: Stage, canary: Canary | None) -> Played:
         await canary.declare()
         async with canary.meanwhile() as seconds:
             await stage.until_ready(generations)
-        played.busy_s["cold start"] = list(seconds)
+        played.busy["cold start"] = seconds
 
     played.cold = await stage.cost_of(converge(), operator_began=True)
     stage.report(f"  {played.cold.seconds:.1f} s, {stage.extensions / played.cold.seconds:.0f} extensions a second")
@@ -94,7 +94,7 @@ async def go_on(stage: Stage, canary: Canary, played: Played) -> None:
         async with canary.meanwhile() as seconds:
             generations = await stage.apply_to(stage.machines, lambda machine: [machine.extension(1, run=2)])
             await stage.until_ready(generations)
-        played.busy_s["a change of all"] = list(seconds)
+        played.busy["a change of all"] = seconds
 
     played.changed = await stage.cost_of(change())
     stage.report(f"  {played.changed.seconds:.1f} s, {len(stage.machines) / played.changed.seconds:.0f} a second")
@@ -119,11 +119,6 @@ async def go_on(stage: Stage, canary: Canary, played: Played) -> None:
 
     stage.report(f"leaving all alone for {_IDLE_S:.0f} s")
     played.idle = await stage.cost_of(asyncio.sleep(_IDLE_S))
-
-
-def busy_p50_s(played: Played) -> float:
-    """Return the median of single changes while others were in work: of the worst act."""
-    return max(statistics.median(seconds) for seconds in played.busy_s.values())
 
 
 async def _write(stage: Stage, machines: Sequence[Machine], writes: Callable[[Machine], Iterable[raw.Write]]) -> None:

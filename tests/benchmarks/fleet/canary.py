@@ -1,4 +1,4 @@
-"""How soon a single change is in the goal state, on an idle system and while thousands of others are in work."""
+"""How soon a single change is in the goal state and is ready, on an idle system and while thousands are in work."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 from benchmarks.fleet import declared
 from benchmarks.fleet.declared import EACH
@@ -20,6 +21,14 @@ _EVERY_S = 0.3
 _PATIENCE_S = 120.0
 
 
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """What each of some changes took from its apply on: until it was in the goal, and until it was said to be ready."""
+
+    to_goal: list[float] = field(default_factory=list)
+    to_ready: list[float] = field(default_factory=list)
+
+
 class Canary:
     """One machine of the fleet's namespace that is changed by itself; it has as many extensions as the others."""
 
@@ -27,6 +36,8 @@ class Canary:
         self._stage = stage
         self._goals = Goals(stage.server, CANARY.namespace, CANARY.name)
         self._number = 0
+        #: Of what was applied last.
+        self._generation = 0
 
     async def declare(self) -> None:
         """Declare it with its extensions, and return when those are in its goal."""
@@ -40,21 +51,28 @@ class Canary:
         await self._goals.close()
 
     @contextlib.asynccontextmanager
-    async def meanwhile(self) -> AsyncIterator[list[float]]:
-        """Change it again and again until the block ends; give the seconds from apply to goal state."""
-        seconds: list[float] = []
+    async def meanwhile(self) -> AsyncIterator[Seconds]:
+        """Change it again and again until the block ends; give what each change took."""
+        seconds = Seconds()
+
+        is_over = asyncio.Event()
 
         async def go_on() -> None:
-            while True:
-                seconds.append(await self._change(1))
+            name = CANARY.namespace, CANARY.extension_name(1)
+            while not is_over.is_set():
+                began = time.perf_counter()
+                seconds.to_goal.append(await self._change(1))
+                await self._stage.sight.ready(name, self._generation, _PATIENCE_S)
+                seconds.to_ready.append(time.perf_counter() - began)
                 await asyncio.sleep(_EVERY_S)
 
         task = asyncio.create_task(go_on())
         try:
             yield seconds
+            is_over.set()
+            await task
         finally:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def idle(self) -> tuple[float, float, float]:
         """Return medians on an idle system: of a single write, and from apply to goal of a change and of a new one."""
@@ -92,7 +110,7 @@ class Canary:
         mark = f"canary-{self._number}-"
         obj = CANARY.extension(number, type=declared.CANARY, settings={"commandToExecute": f"true # {mark}"})
         began = time.perf_counter()
-        await self._stage.apply(CANARY, obj)
+        self._generation = await self._stage.apply(CANARY, obj)
         return await self._goals.first(mark, _PATIENCE_S) - began
 
     async def _write(self, number: int) -> float:

@@ -26,8 +26,8 @@ def fleets(sizes: Sequence[int], folder: Path, report: Report) -> list[Played]:
 
 def results_of(played: Sequence[Played], suffix: str = "") -> tuple[list[Figure], list[Table]]:
     """Return the figures and the tables of what was played."""
-    tables = [results.writes_table(played[-2]), results.acts_table(played)]
-    return list(results.figures(played, suffix)), tables
+    tables = [results.writes_table(played[-2]), results.quiet_table(played[-1]), results.acts_table(played)]
+    return list(results.figures(played, suffix)), [table for table in tables if table is not None]
 
 
 async def _play(folder: Path, binaries: control_plane.Binaries, size: int, report: Report, *, whole: bool) -> Played:

@@ -54,10 +54,12 @@ def figures(played: Sequence[Played], suffix: str = "") -> Iterator[Figure]:
     yield Figure(
         f"apply_new_to_goal_ratio{suffix}", new, "the same of a new extension, which is given a finalizer first"
     )
-    busy_s = max(statistics.median(seconds) for seconds in largest.busy_s.values())
+    busy_s = max(statistics.median(seconds.to_goal) for seconds in largest.busy.values())
     yield Figure(
         f"apply_to_goal_busy_p50_s{suffix}", busy_s, "the same of one change while all others are in work", 1.0
     )
+    ready_s = max(statistics.median(seconds.to_ready) for seconds in largest.busy.values())
+    yield Figure(f"apply_to_ready_busy_p50_s{suffix}", ready_s, "of the same changes, from apply to Ready")
     if largest.restarted is not None:
         yield from _restart(largest)
     if largest.idle is not None:
@@ -120,6 +122,22 @@ def writes_table(played: Played) -> Table:
     for asked, number in sorted(played.cold.requests.items()):
         if number >= played.machines * 0.05 and asked.verb != "WATCH":
             table.add_row(asked.resource, asked.verb, f"{number / played.extensions:.2f}", _sort(asked))
+    return table
+
+
+def quiet_table(played: Played) -> Table | None:
+    """Return a table of what is asked for while nobody changes anything: at a restart, and afterwards."""
+    if played.restarted is None or played.idle is None:
+        return None
+    title = f"requests while nobody changes anything, {played.machines:,} machines"
+    table = Table(title=title, title_justify="left")
+    for name in ("resource", "verb", "of a restart, in all", "idle, a second"):
+        table.add_column(name, no_wrap=True, justify="left" if name in ("resource", "verb") else "right")
+    restarted, idle = played.restarted.requests, played.idle.requests
+    for asked in sorted({*restarted, *idle}):
+        rate = idle[asked] / played.idle.seconds
+        if asked.is_ours or asked.is_write or rate >= 0.1:
+            table.add_row(asked.resource, asked.verb, str(restarted[asked]), f"{rate:.2f}")
     return table
 
 

@@ -29,7 +29,9 @@ class Sight:
         self._connections = [Connection(server) for _ in _KINDS]
         self._tasks: list[asyncio.Task[None]] = []
         #: The generation of each extension that is reported as ready.
-        self.ready: dict[Key, int] = {}
+        self._ready: dict[Key, int] = {}
+        #: The extensions that are waited for, with the generations that they are to be ready in.
+        self.awaited: dict[Key, int] = {}
         #: Machines whose status counts all of their extensions as ready.
         self.counted: set[Key] = set()
         self._changed = asyncio.Event()
@@ -47,6 +49,14 @@ class Sight:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._connections:
             connection.close()
+
+    def expect(self, generations: Mapping[Key, int]) -> None:
+        """Begin to wait for extensions: each stays among the awaited until that generation of it is ready."""
+        self.awaited = {key: wanted for key, wanted in generations.items() if self._ready.get(key, 0) < wanted}
+
+    async def ready(self, key: Key, generation: int, timeout_s: float) -> None:
+        """Return as soon as an extension is ready in that generation, as ``wait`` does."""
+        await self.wait(lambda: self._ready.get(key, 0) >= generation, timeout_s)
 
     async def wait(self, until: Callable[[], bool], timeout_s: float) -> None:
         """Return as soon as it is so. Raises TimeoutError, and what has ended a watch."""
@@ -78,7 +88,9 @@ class Sight:
         generation = obj["metadata"]["generation"]
         conditions = {one["type"]: one["status"] for one in status.get("conditions") or ()}
         if status.get("observedGeneration") == generation and conditions.get("Ready") == "True":
-            self.ready[key] = generation
+            self._ready[key] = generation
+            if self.awaited.get(key, generation + 1) <= generation:
+                del self.awaited[key]
 
 
 class Goals:

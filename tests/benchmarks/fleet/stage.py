@@ -101,26 +101,26 @@ class Stage:
 
     async def until_ready(self, generations: dict[tuple[str, str], int]) -> None:
         """Return when these generations of extensions are ready and all machines have counted theirs."""
-        left = dict(generations)
+        sight = self.sight
+        sight.expect(generations)
 
         def is_done() -> bool:
-            for key in [key for key, generation in left.items() if self.sight.ready.get(key, 0) >= generation]:
-                del left[key]
-            return not left and len(self.sight.counted - {CANARY}) >= len(self.machines)
+            # At every event of a large fleet's: no more than to look at two numbers.
+            counted = len(sight.counted) - (CANARY in sight.counted)
+            return not sight.awaited and counted >= len(self.machines)
 
         async def tell() -> None:
             while True:
                 await asyncio.sleep(30)
-                self.report(f"  {len(generations) - len(left)} of {len(generations)} extensions are ready")
+                ready = len(generations) - len(sight.awaited)
+                self.report(f"  {ready} of {len(generations)} extensions are ready")
 
         telling = asyncio.create_task(tell())
         try:
-            await self.sight.wait(is_done, self.patience_s)
+            await sight.wait(is_done, self.patience_s)
         except TimeoutError:
-            some = sorted(left)[:3]
-            self.report(
-                f"{len(left)} extensions are not ready, such as {some}; the operator's log: {self.operator.log}"
-            )
+            some, log = sorted(sight.awaited)[:3], self.operator.log
+            self.report(f"{len(sight.awaited)} extensions are not ready, such as {some}; the operator's log: {log}")
             raise
         finally:
             telling.cancel()
