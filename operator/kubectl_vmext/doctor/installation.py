@@ -11,8 +11,8 @@ from kubectl_vmext.doctor.finding import Finding, fail, long, ok, warn
 Object = Mapping[str, Any]
 
 _KINDS = ("virtualmachines", "virtualmachineextensions", "virtualmachineextensionimages", "goalstates")
-#: The first version that has what the chart's policies are made of.
-_OLDEST = (1, 30)
+#: The first version that has all that our kinds and the chart's policies are made of; the charts name the same one.
+OLDEST = (1, 32)
 #: By which a Lease's holder may be late before it counts as gone: clocks differ.
 _LATE_S = 5
 
@@ -52,9 +52,9 @@ def version(info: Object) -> Finding:
         number = (int(info["major"]), int(str(info["minor"]).rstrip("+")))
     except (KeyError, ValueError):
         return ok("API server", said)
-    if number < _OLDEST:
-        oldest = ".".join(map(str, _OLDEST))
-        return warn("API server", f"{said} has no admission policies", f"use Kubernetes {oldest} or later")
+    if number < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        return warn("API server", f"{said} is older than what vmext needs", f"use Kubernetes {oldest} or later")
     return ok("API server", said)
 
 

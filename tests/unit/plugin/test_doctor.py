@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import yaml
 
+import charts
+from control_plane import versions
 from kubectl_vmext.doctor import installation, machine
 from kubectl_vmext.doctor.finding import Finding, Level
 from support import objects
@@ -52,6 +55,15 @@ def worst(found: list[Finding]) -> Finding:
 def test_an_operator_that_is_gone_is_noticed(held: dict[str, Any] | None, level: Level, words: str) -> None:
     found = installation.operator(held, "ns", NOW)
     assert (found.level, words in found.words) == (level, True)
+
+
+def test_a_cluster_that_is_too_old_is_noticed_and_everything_names_the_same_oldest_one() -> None:
+    found = installation.version({"major": "1", "minor": "31+", "gitVersion": "v1.31.9"})
+    assert (found.level, found.remedy) == (Level.WARN, "use Kubernetes 1.32 or later")
+    assert installation.version({"major": "1", "minor": "32", "gitVersion": "v1.32.0"}).level is Level.OK
+    assert versions.read().kubernetes_oldest == installation.OLDEST
+    for chart in sorted(charts.ROOT.glob("*/Chart.yaml")):
+        assert yaml.safe_load(chart.read_text())["kubeVersion"] == ">=1.32.0-0", chart
 
 
 def test_rights_without_which_nothing_is_seen_are_failures_and_others_are_not() -> None:
