@@ -53,6 +53,32 @@ class _Asked(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class _Use:
+    """What a Secret is read for: an extension that names it, where it is to be readable, and what is known of it."""
+
+    extension: VirtualMachineExtension
+    declared: Protected
+    pinned: Pinned
+    #: In the goal that is in force.
+    entry: Entry | None
+    #: What the catalog chose for it, where that has a schema.
+    image: ExtensionImage | None
+
+    @property
+    def secret(self) -> Key:
+        return Key(self.extension.meta.key.namespace, self.declared.secret)
+
+    @property
+    def sealed(self) -> Sealed | None:
+        return self.entry.sealed if self.entry is not None else None
+
+    @property
+    def asked(self) -> _Asked:
+        version = self.image.version.text if self.image is not None else ""
+        return _Asked(self.extension.meta.generation, self.pinned.thumbprint, version)
+
+
+@dataclass(frozen=True, slots=True)
 class _Seen:
     """What a Secret was when it was looked at: never its content."""
 
@@ -128,33 +154,24 @@ class Vault:
                 before = entry.sealed if entry is not None else None
                 sealed[uid] = protected.of_encrypted(declared, pinned, extension.vm_name, before)
                 continue
-            seen, again_s = await self._of_secret(extension, declared, pinned, entry, images.get(uid))
+            seen, again_s = await self._of_secret(_Use(extension, declared, pinned, entry, images.get(uid)))
             read.add(uid)
             sealed[uid] = seen.result
             waits.append(again_s)
         self.keep(key, read)
         return Found(sealed, min(waits, default=None))
 
-    async def _of_secret(
-        self,
-        extension: VirtualMachineExtension,
-        declared: Protected,
-        pinned: Pinned,
-        entry: Entry | None,
-        image: ExtensionImage | None,
-    ) -> tuple[_Seen, float]:
+    async def _of_secret(self, use: _Use) -> tuple[_Seen, float]:
         """Return what a Secret was when it was read, now if that is due, and in how many seconds to come again."""
-        machine, uid = extension.vm_key, extension.meta.uid
-        secret = Key(machine.namespace, declared.secret)
-        asked = _Asked(extension.meta.generation, pinned.thumbprint, image.version.text if image is not None else "")
+        machine, uid, secret, asked = use.extension.vm_key, use.extension.meta.uid, use.secret, use.asked
         # Counted before it is read: what changes while it is read is read again.
         changes = self._changes.get(secret, 0)
-        seen = self._seen.get(machine, {}).get(uid) or self._left(extension, entry, asked)
+        seen = self._seen.get(machine, {}).get(uid) or _left(use)
         if seen is not None:
             seen = self._with_turn(seen, changes)
         is_asked = seen is None or seen.asked != asked
         if seen is None or is_asked or (seen.turn is not None and seen.turn <= self._now()):
-            result = await self._read(extension, declared, pinned, entry, image)
+            result = await self._read(use)
             seen = _Seen(self._now(), asked, result, changes, share(uid) if is_asked else 1.0)
         self._note(machine, uid, seen)
         if seen.changes != self._changes.get(secret, 0) and not seen.is_hurried:
@@ -176,22 +193,6 @@ class Vault:
         if not self._seen[machine]:
             del self._seen[machine]
 
-    def _left(self, extension: VirtualMachineExtension, entry: Entry | None, asked: _Asked) -> _Seen | None:
-        """Return what an operator before this one saw, None where that can't be told.
-
-        What is ready as it is declared was read for it: there is no need to read all Secrets at once after a start.
-        """
-        before = entry.sealed if entry is not None else None
-        if entry is None or before is None or before.thumbprint != asked.thumbprint:
-            return None
-        if asked.version not in ("", entry.handler.version):
-            return None
-        ready = conditions.find(extension.status.get("conditions") or (), "Ready")
-        is_ready = ready is not None and ready.get("status") == "True"
-        if not is_ready or extension.status.get("observedGeneration") != extension.meta.generation:
-            return None
-        return _Seen(float("-inf"), asked, before)
-
     def _turns(self, seen: _Seen) -> Turns:
         return self._good if isinstance(seen.result, Sealed) else self._bad
 
@@ -210,25 +211,19 @@ class Vault:
     def _now(self) -> float:
         return self._clock.monotonic()
 
-    async def _read(
-        self,
-        extension: VirtualMachineExtension,
-        declared: Protected,
-        pinned: Pinned,
-        entry: Entry | None,
-        image: ExtensionImage | None,
-    ) -> Sealed | verdict.Held:
+    async def _read(self, use: _Use) -> Sealed | verdict.Held:
         """Return what a Secret has for an extension, sealed for its machine, or why not. Raises ClusterError."""
-        found = await self._look(Key(extension.meta.key.namespace, declared.secret), declared)
+        found = await self._look(use.secret, use.declared)
         if not isinstance(found, bytes):
             return found
-        content, before = await self._content(found), entry.sealed if entry is not None else None
+        content, before, image = await self._content(found), use.sealed, use.image
         is_there = before is not None and before.content == content
-        if image is not None and not (is_there and entry is not None and entry.handler.version == image.version.text):
+        is_checked = is_there and use.entry is not None and use.entry.handler.version == use.asked.version
+        if image is not None and not is_checked:
             refused = self._checker.protected(image, found)
             if refused is not None:
                 return refused
-        return protected.of_secret(found, content, pinned, before, envelopes.seal)
+        return protected.of_secret(found, content, use.pinned, before, envelopes.seal)
 
     async def _look(self, key: Key, declared: Protected) -> bytes | verdict.Held:
         """Return the content that a Secret has for an extension, or why there is none. Raises ClusterError."""
@@ -264,3 +259,20 @@ class Vault:
             await self._requests.create(identities.SECRETS, own.namespace, obj)
             data = await self._requests.read_secret(own)
         return base64.b64decode(data[_KEY_FIELD])
+
+
+def _left(use: _Use) -> _Seen | None:
+    """Return what an operator before this one saw, None where that can't be told.
+
+    What is ready as it is declared was read for it: there is no need to read all Secrets at once after a start.
+    """
+    extension, before, asked = use.extension, use.sealed, use.asked
+    if use.entry is None or before is None or before.thumbprint != asked.thumbprint:
+        return None
+    if asked.version not in ("", use.entry.handler.version):
+        return None
+    ready = conditions.find(extension.status.get("conditions") or (), "Ready")
+    is_ready = ready is not None and ready.get("status") == "True"
+    if not is_ready or extension.status.get("observedGeneration") != extension.meta.generation:
+        return None
+    return _Seen(float("-inf"), asked, before)
