@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from soak import fuzz, interruptions
+from soak import fuzz, interruptions, lives
 from soak.operator_faults import OperatorFaults
-from soak.plans import Plans
 from soak.reconnects import Reconnects
 from soak.suite import Suite
 
@@ -12,7 +11,7 @@ from soak.suite import Suite
 def every() -> list[Suite]:
     """Return all suites."""
     return [
-        Plans(),
+        *lives.suites(),
         *fuzz.suites(),
         *interruptions.suites(),
         OperatorFaults(),
