@@ -77,7 +77,7 @@ def play(
     seen = seen or Namespaces([])
 
     async def run() -> None:
-        store = Store(lambda key, _fresh: changed.append(key))
+        store = Store(lambda key, _lane: changed.append(key))
         async with answering.client(server.answer, folder) as client:
             feed = asyncio.create_task(Feed(client, store, seen, lambda *_: None, random.Random(1)).run())
             try:

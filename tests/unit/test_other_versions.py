@@ -62,7 +62,7 @@ def test_an_answer_that_is_not_understood_is_as_good_as_none(field: str, value: 
 
 
 def test_what_is_not_understood_leaves_what_was_known_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
-    store = Store(lambda key, fresh: None)
+    store = Store(lambda key, lane: None)
     store.observe("virtualmachineextensions", objects.extension())
     known = store.extension(Key("default", "hello"))
     with caplog.at_level(logging.ERROR):

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-from vmext_operator.control.queue import KeyedQueue
+from vmext_operator.control.queue import KeyedQueue, Lane
 
 Scenario = Callable[[KeyedQueue[str]], Awaitable[None]]
 
@@ -31,53 +31,87 @@ def test_a_key_is_in_the_queue_once() -> None:
     play(scenario)
 
 
-def test_the_newest_passes_the_bulk_and_every_fourth_turn_is_that_of_the_one_that_has_waited_longest() -> None:
+def test_what_is_declared_passes_what_is_under_way_and_that_the_bulk_the_newest_first() -> None:
     async def scenario(queue: KeyedQueue[str]) -> None:
         for number in range(3):
             queue.add(f"bulk-{number}")
-        for number in range(6):
-            queue.add(f"fresh-{number}", fresh=True)
-        queue.add("bulk-2", fresh=True)
-        queue.add("fresh-0")
-        taken = [await queue.get() for _ in range(9)]
-        assert taken[:4] == ["bulk-2", "fresh-5", "fresh-4", "bulk-0"]
-        assert taken[4:] == ["fresh-3", "fresh-2", "fresh-1", "bulk-1", "fresh-0"]
+        for number in range(4):
+            queue.add(f"ongoing-{number}", Lane.ONGOING)
+        for number in range(3):
+            queue.add(f"urgent-{number}", Lane.URGENT)
+        queue.add("bulk-2", Lane.ONGOING)
+        queue.add("urgent-0", Lane.BULK)
+        assert [await queue.get() for _ in range(3)] == ["urgent-2", "urgent-1", "urgent-0"]
+        assert [await queue.get() for _ in range(4)] == ["bulk-2", "ongoing-3", "ongoing-2", "ongoing-1"]
+        # The eighth turn is that of the first lane's oldest, or of the next one's where that is empty.
+        assert [await queue.get() for _ in range(3)] == ["ongoing-0", "bulk-0", "bulk-1"]
 
     play(scenario)
 
 
-def test_of_many_that_have_just_changed_the_first_is_not_buried_under_the_last() -> None:
+def test_nobody_is_forgotten_however_much_is_declared() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        for lane in Lane:
+            for number in range(40):
+                queue.add(f"{lane.name}-{number}", lane)
+        taken = []
+        for number in range(24):
+            queue.add(f"more-{number}", Lane.URGENT)
+            taken.append(await queue.get())
+        assert [taken.index(f"{lane.name}-0") for lane in Lane] == [7, 15, 23], "the oldest of each lane in turn"
+        assert sum(one.startswith("more") for one in taken) == 15
+        assert sum(one.startswith("ONGOING") for one in taken) == 7
+        assert sum(one.startswith("BULK") for one in taken) == 1
+
+    play(scenario)
+
+
+def test_what_is_begun_is_ended_before_more_is_begun() -> None:
     async def scenario(queue: KeyedQueue[str]) -> None:
         for number in range(100):
-            queue.add(f"fresh-{number}", fresh=True)
-        taken = []
-        for number in range(12):
-            queue.add(f"more-{number}", fresh=True)
-            taken.append(await queue.get())
-        assert [one for one in taken if one.startswith("fresh")] == ["fresh-0", "fresh-1", "fresh-2"]
+            queue.add(f"machine-{number}")
+        begun: dict[str, int] = {}
+        ended, longest = 0, 0
+        while ended < 100:
+            key = await queue.get()
+            begun[key] = begun.get(key, 0) + 1
+            queue.done(key)
+            if begun[key] == 5:
+                ended += 1
+                del begun[key]
+            else:
+                queue.add(key, Lane.ONGOING)
+            longest = max(longest, len(begun))
+        assert longest <= 3
 
     play(scenario)
 
 
-def test_what_is_fresh_stays_so_after_a_failure_and_while_it_is_worked_on() -> None:
+def test_what_is_urgent_stays_so_after_a_failure_and_while_it_is_worked_on() -> None:
     async def scenario(queue: KeyedQueue[str]) -> None:
-        queue.add("failed", fresh=True)
+        queue.add("failed", Lane.URGENT)
         queue.add("worked-on")
         assert [await queue.get(), await queue.get()] == ["failed", "worked-on"]
         queue.failed("failed")
-        queue.add("bulk")
-        queue.add("worked-on", fresh=True)
+        queue.add("worked-on", Lane.URGENT)
         queue.add("worked-on")
         queue.done("worked-on")
-        assert await queue.get() == "worked-on"
         while len(queue) < 2:
             await asyncio.sleep(0.01)
-        assert [await queue.get(), await queue.get()] == ["bulk", "failed"], "the fourth turn, and the fifth"
-        queue.add("other")
+        queue.add("ongoing", Lane.ONGOING)
+        # The third turn, and the fourth, which is one of what is under way.
+        assert [await queue.get() for _ in range(3)] == ["failed", "ongoing", "worked-on"]
+
+    play(scenario)
+
+
+def test_what_has_its_time_is_under_way() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        queue.add("bulk")
         queue.add_after("again", 0.001)
         while len(queue) < 2:
             await asyncio.sleep(0.001)
-        assert await queue.get() == "again"
+        assert [await queue.get(), await queue.get()] == ["again", "bulk"]
 
     play(scenario)
 

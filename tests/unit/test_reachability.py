@@ -81,7 +81,7 @@ class Watched:
     def __init__(self) -> None:
         self.now_s = 1000.0
         self.heartbeats = Heartbeats(Clock(lambda: NOW, lambda: self.now_s), 60.0, Namespaces([]))
-        self.store = Store(lambda key, fresh: None)
+        self.store = Store(lambda key, lane: None)
         self.store.observe("virtualmachines", objects.machine())
         self.store.observe("goalstates", objects.goal_state("web-1", GOAL, {"agentVersion": "1"}))
 

@@ -159,7 +159,7 @@ def test_what_runs_stays_though_its_signature_is_spoilt() -> None:
 
 def test_an_entry_that_is_signed_later_is_looked_at_anew() -> None:
     changed: list[Key] = []
-    store = Store(lambda key, _fresh: changed.append(key), KEYS)
+    store = Store(lambda key, _lane: changed.append(key), KEYS)
     store.observe("virtualmachineextensions", objects.extension())
     store.observe("virtualmachineextensionimages", image())
     assert store.catalog(["vmext.customscript"])["vmext.customscript"][0].refused

@@ -7,6 +7,7 @@ import pytest
 from support import objects
 from vmext_operator.api.meta import Key
 from vmext_operator.control.namespaces import Collection
+from vmext_operator.control.queue import Lane
 from vmext_operator.control.store import Store
 
 WEB_1 = Key("default", "web-1")
@@ -14,15 +15,15 @@ GOAL: dict[str, Any] = {"vmUID": "u", "modelHash": "h", "lastSequenceNumber": 0,
 
 
 class Changes(list[Key]):
-    """The machines that something changed for, and which of those changes were of this moment."""
+    """The machines that something changed for, and how soon each is to be looked at."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fresh: list[bool] = []
+        self.lanes: list[Lane] = []
 
-    def note(self, key: Key, fresh: bool) -> None:
+    def note(self, key: Key, lane: Lane) -> None:
         self.append(key)
-        self.fresh.append(fresh)
+        self.lanes.append(lane)
 
     def taken(self) -> list[Key]:
         taken = list(self)
@@ -131,14 +132,16 @@ def test_what_we_write_ourselves_is_no_change(store: Store, changes: Changes) ->
     assert store.extensions_of(WEB_1)[0].meta.finalizers == ("x",)
 
 
-def test_what_is_declared_or_reported_now_passes_lists_and_the_catalog(store: Store, changes: Changes) -> None:
+def test_what_is_declared_now_comes_first_then_what_is_reported_then_lists_and_the_catalog(
+    store: Store, changes: Changes
+) -> None:
     store.observe("virtualmachineextensions", objects.extension(), listed=True)
     store.observe("virtualmachineextensionimages", objects.image())
     store.observe("goalstates", objects.goal_state("web-1", GOAL, {"agentVersion": "1"}))
     store.observe("virtualmachineextensions", objects.extension(generation=2))
     store.observe("virtualmachines", objects.machine("web-1"))
     assert changes.taken() == [WEB_1] * 5
-    assert changes.fresh == [False, False, True, True, True]
+    assert changes.lanes == [Lane.BULK, Lane.BULK, Lane.ONGOING, Lane.URGENT, Lane.URGENT]
 
 
 def test_an_object_that_is_not_understood_is_told_and_passed_over(

@@ -1,26 +1,46 @@
 """A queue of keys: each is in it once, is worked on by one worker at a time, and comes back later after a failure.
 
-Two lanes: what has just changed passes what comes in bulk, the newest of it first; every fourth turn goes to whoever
-has waited longest. However much there is to do, what happens now is answered now, and what is begun is brought to its
-end before more is begun (decision 20).
+Three lanes: what was just declared passes what is under way, and that what comes in bulk. In the first two the newest
+is first, so that what happens now is answered now however much there is to do; some turns are those of lanes behind,
+and of whoever has waited longest in each, so that nobody is forgotten (decision 20).
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import random
+from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 K = TypeVar("K")
 
 _FIRST_RETRY_S = 0.05
 _LAST_RETRY_S = 30.0
-_LONGEST_EVERY = 4
+
+
+class Lane(enum.IntEnum):
+    """How soon a key gets its turn: the first of them soonest."""
+
+    #: Somebody has just declared something for it, and waits.
+    URGENT = 0
+    #: Work on it goes on: what it was told has had its effect, or its time has come.
+    ONGOING = 1
+    #: It came with many others.
+    BULK = 2
+
+
+#: Whose turn it is, again and again; None is whoever has waited longest, of each lane in turn. Where a lane is empty it
+#: is the turn of the first one that is not. The bulk's own share is small: what it begins is ended before more begins.
+_TURNS = (
+    *(Lane.URGENT, Lane.URGENT, Lane.URGENT, Lane.ONGOING),
+    *(Lane.URGENT, Lane.URGENT, Lane.ONGOING, None),
+)
 
 
 class _Turn(NamedTuple):
     since: float
-    fresh: bool
+    lane: Lane
 
 
 class KeyedQueue(Generic[K]):
@@ -33,38 +53,38 @@ class KeyedQueue(Generic[K]):
     def __init__(self, random_source: random.Random) -> None:
         self._random = random_source
         #: Those that wait, by lane, and those that are worked on: since when, by the event loop's time.
-        self._fresh: dict[K, float] = {}
-        self._bulk: dict[K, float] = {}
+        self._lanes: dict[Lane, dict[K, float]] = {lane: {} for lane in Lane}
         self._working: dict[K, _Turn] = {}
-        self._turn = 0
+        self._turns = 0
         #: When a key was taken last, or the first one came.
         self._moved = 0.0
         #: Since when there is something to do for a key, failures included.
         self._since: dict[K, float] = {}
         #: Keys that were added while they were worked on: they are due again when that is done.
         self._again: dict[K, _Turn] = {}
-        self._timers: dict[K, tuple[asyncio.TimerHandle, bool]] = {}
+        self._timers: dict[K, tuple[asyncio.TimerHandle, Lane]] = {}
         self._failures: dict[K, int] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._fresh) + len(self._bulk)
+        return sum(len(waiting) for waiting in self._lanes.values())
 
-    def add(self, key: K, fresh: bool = False) -> None:
-        """Put a key in, to be worked on as soon as a worker is free; it is fresh where it has changed just now."""
+    def add(self, key: K, lane: Lane = Lane.BULK) -> None:
+        """Put a key in, to be worked on as soon as a worker is free; one that is in a lane before this stays there."""
         now = asyncio.get_running_loop().time()
         self._since.setdefault(key, now)
         if key in self._working:
-            before = self._again.get(key, _Turn(now, fresh))
-            self._again[key] = _Turn(before.since, before.fresh or fresh)
+            before = self._again.get(key, _Turn(now, lane))
+            self._again[key] = _Turn(before.since, min(before.lane, lane))
             return
         if not len(self):
             self._moved = now
-        if fresh:
-            self._fresh.setdefault(key, self._bulk.pop(key, now))
-        elif key not in self._fresh:
-            self._bulk.setdefault(key, now)
+        waits_in = next((one for one, waiting in self._lanes.items() if key in waiting), None)
+        if waits_in is None:
+            self._lanes[lane][key] = now
+        elif lane < waits_in:
+            self._lanes[lane][key] = self._lanes[waits_in].pop(key)
         self._wake.set()
 
     @property
@@ -87,17 +107,17 @@ class KeyedQueue(Generic[K]):
         now = asyncio.get_running_loop().time()
         return now - self._since.get(key, now)
 
-    def add_after(self, key: K, delay_s: float, fresh: bool = True) -> None:
+    def add_after(self, key: K, delay_s: float, lane: Lane = Lane.ONGOING) -> None:
         """Put a key in after a time; of several such times the soonest counts."""
         loop = asyncio.get_running_loop()
         due = loop.time() + delay_s
         if key in self._timers:
-            timer, was_fresh = self._timers[key]
+            timer, before = self._timers[key]
             if timer.when() <= due:
                 return
             timer.cancel()
-            fresh = fresh or was_fresh
-        self._timers[key] = loop.call_at(due, self._due, key), fresh
+            lane = min(lane, before)
+        self._timers[key] = loop.call_at(due, self._due, key), lane
 
     async def get(self) -> K:
         """Take the next key; the one who takes it says ``done`` or ``failed`` afterwards."""
@@ -105,8 +125,8 @@ class KeyedQueue(Generic[K]):
             self._wake.clear()
             await self._wake.wait()
         self._moved = asyncio.get_running_loop().time()
-        key, is_fresh = self._next()
-        self._working[key] = _Turn(self._moved, is_fresh)
+        key, lane = self._next()
+        self._working[key] = _Turn(self._moved, lane)
         return key
 
     def done(self, key: K) -> None:
@@ -121,9 +141,9 @@ class KeyedQueue(Generic[K]):
         self._failures[key] = failures + 1
         delay: float = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures, 16)) * self._random.uniform(0.5, 1.0)
         again = self._again.pop(key, None)
-        fresh = self._working[key].fresh or (again is not None and again.fresh)
+        lane = min(self._working[key].lane, Lane.BULK if again is None else again.lane)
         self._end(key)
-        self.add_after(key, delay, fresh)
+        self.add_after(key, delay, lane)
         return delay
 
     async def idle(self) -> None:
@@ -138,28 +158,37 @@ class KeyedQueue(Generic[K]):
             timer.cancel()
         self._timers.clear()
 
-    def _next(self) -> tuple[K, bool]:
-        """Take the next key out; return it, and whether it was fresh."""
-        self._turn += 1
-        lanes = [lane for lane in (self._fresh, self._bulk) if lane]
-        if self._turn % _LONGEST_EVERY:
-            lane = lanes[0]
-            key = next(reversed(lane)) if lane is self._fresh else next(iter(lane))
-        else:
-            lane = min(lanes, key=lambda one: next(iter(one.values())))
-            key = next(iter(lane))
-        del lane[key]
-        return key, lane is self._fresh
+    def _next(self) -> tuple[K, Lane]:
+        """Take the next key out; return it with its lane."""
+        rounds, turn = divmod(self._turns, len(_TURNS))
+        self._turns += 1
+        wanted = _TURNS[turn]
+        lane = next(one for one in self._order(wanted, rounds) if self._lanes[one])
+        waiting = self._lanes[lane]
+        is_newest = wanted is not None and lane is not Lane.BULK
+        key = next(reversed(waiting)) if is_newest else next(iter(waiting))
+        del waiting[key]
+        return key, lane
+
+    @staticmethod
+    def _order(wanted: Lane | None, rounds: int) -> Iterator[Lane]:
+        """Yield the lanes to look into, one after another."""
+        if wanted is not None:
+            yield wanted
+            yield from Lane
+            return
+        for number in range(len(Lane)):
+            yield Lane((rounds + number) % len(Lane))
 
     def _end(self, key: K) -> None:
         del self._working[key]
         again = self._again.pop(key, None)
         if again is not None:
             self._since[key] = again.since
-            self.add(key, again.fresh)
+            self.add(key, again.lane)
         if not len(self) and not self._working:
             self._idle.set()
 
     def _due(self, key: K) -> None:
-        _, fresh = self._timers.pop(key)
-        self.add(key, fresh)
+        _, lane = self._timers.pop(key)
+        self.add(key, lane)

@@ -19,7 +19,7 @@ from vmext_operator.control.heartbeats import Heartbeats
 from vmext_operator.control.leadership import Leadership
 from vmext_operator.control.metrics import Metrics
 from vmext_operator.control.namespaces import Collection, Namespaces
-from vmext_operator.control.queue import KeyedQueue
+from vmext_operator.control.queue import KeyedQueue, Lane
 from vmext_operator.control.reconcile import Reconciler, Settings
 from vmext_operator.control.resync import Resync
 from vmext_operator.control.secret_feed import SecretFeed
@@ -34,7 +34,8 @@ from vmext_operator.errors import ConflictError, OperatorError, WatchHangsError
 
 logger = logging.getLogger(__name__)
 
-WORKERS = 16
+#: Each has one request under way, most of the time. More fill the API server's own queue, and make what it tells late.
+WORKERS = 8
 #: How long the parts may take to end: kopf can get stuck while it does.
 LONGEST_END_S = kopf_runtime.LAST_RESORT_S
 
@@ -185,7 +186,7 @@ class _Operator:
         def changed(secret: Key) -> None:
             reconciler.secret_changed(secret)
             for machine in self._store.machines_naming(secret):
-                self._queue.add(machine, fresh=True)
+                self._queue.add(machine, Lane.URGENT)
 
         def is_named(secret: Key) -> bool:
             return bool(self._store.machines_naming(secret))

@@ -17,6 +17,7 @@ from vmext_operator.api.meta import Key, Meta
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
 from vmext_operator.control.namespaces import Collection
+from vmext_operator.control.queue import Lane
 from vmext_operator.core import signature
 from vmext_operator.errors import ParseError
 
@@ -53,12 +54,12 @@ class Store:
     """Every object of our kinds.
 
     Args:
-        changed: called with the key of each machine for which a decision may now be another one, and whether that is of
-            this moment and of this machine alone: what a list brings or the catalog is not.
+        changed: called with the key of each machine for which a decision may now be another one, and how soon it is to
+            be looked at.
         publisher_keys: what the catalog's entries have to be signed with, where their publisher is among them.
     """
 
-    def __init__(self, changed: Callable[[Key, bool], None], publisher_keys: signature.Keys | None = None) -> None:
+    def __init__(self, changed: Callable[[Key, Lane], None], publisher_keys: signature.Keys | None = None) -> None:
         self._changed = changed
         self._machines = _Kind(virtual_machine.PLURAL, virtual_machine.parse)
         self._extensions = _Kind(virtual_machine_extension.PLURAL, virtual_machine_extension.parse)
@@ -165,7 +166,7 @@ class Store:
             self._put(kind, key, None)
         else:
             kind.deleted.pop(key, None)
-            self._put(kind, key, value, quietly=ours, fresh=not listed)
+            self._put(kind, key, value, quietly=ours, listed=listed)
         return True
 
     def retain(self, collection: Collection, listed: Set[Key], list_version: str) -> int:
@@ -179,7 +180,7 @@ class Store:
             and int(value.meta.resource_version) <= int(list_version)
         ]
         for key in lost:
-            self._put(kind, key, None, fresh=False)
+            self._put(kind, key, None, listed=True)
         kind.deleted = {
             key: version
             for key, version in kind.deleted.items()
@@ -193,7 +194,7 @@ class Store:
                 return kind
         raise ValueError(plural)
 
-    def _put(self, kind: _Kind[Any], key: Key, value: Any, *, quietly: bool = False, fresh: bool = True) -> None:
+    def _put(self, kind: _Kind[Any], key: Key, value: Any, *, quietly: bool = False, listed: bool = False) -> None:
         old = kind.objects.pop(key, None)
         if value is not None:
             kind.objects[key] = value
@@ -207,9 +208,9 @@ class Store:
         elif isinstance(one, ExtensionImage):
             _index(self._images_of, one.handler_key, key, present=value is not None)
         if not quietly and _matters(old, value):
-            fresh = fresh and not isinstance(one, ExtensionImage)
+            lane = Lane.BULK if listed else _lane_of(one)
             for machine in self._machines_of(one):
-                self._changed(machine, fresh)
+                self._changed(machine, lane)
 
     @staticmethod
     def _index_names(index: dict[Key, set[Key]], key: Key, before: set[str], after: set[str]) -> None:
@@ -253,6 +254,13 @@ def _depends_on(extension: VirtualMachineExtension | None) -> set[str]:
 def _secrets(extension: VirtualMachineExtension | None) -> set[str]:
     declared = extension.protected if extension is not None else None
     return {declared.secret} if declared is not None and declared.secret else set()
+
+
+def _lane_of(changed: Any) -> Lane:
+    if isinstance(changed, ExtensionImage):
+        # It may concern every machine.
+        return Lane.BULK
+    return Lane.ONGOING if isinstance(changed, GoalState) else Lane.URGENT
 
 
 def _matters(old: Any, new: Any) -> bool:

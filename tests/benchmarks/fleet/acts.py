@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.fleet import raw
 from benchmarks.fleet import stage as staging
-from benchmarks.fleet.canary import Canary, Seconds
+from benchmarks.fleet.canary import Canaries, Seconds
 from benchmarks.fleet.declared import EACH, Machine
 from benchmarks.fleet.meter import Cost
 from benchmarks.fleet.stage import Stage
@@ -47,7 +47,7 @@ class Played:
         return self.machines * EACH
 
 
-async def cold_start(stage: Stage, canary: Canary | None) -> Played:
+async def cold_start(stage: Stage, canaries: Canaries | None) -> Played:
     """Write as fast as can be, declare a fleet, and start the operator on it."""
     stage.report("raw writes, of the kinds and in the numbers of a fleet's")
     machines = raw.machines(min(_RAW, len(stage.machines)))
@@ -71,14 +71,15 @@ async def cold_start(stage: Stage, canary: Canary | None) -> Played:
 
     async def converge() -> None:
         await stage.start_operator()
-        if canary is None:
+        if canaries is None:
             await stage.until_ready(generations)
             return
         await stage.until_logged(staging.LISTED)
-        await canary.declare()
-        async with canary.meanwhile() as seconds:
+        await canaries.declare()
+        async with canaries.meanwhile() as seconds:
             await stage.until_ready(generations)
         played.busy["cold start"] = seconds
+        stage.report(f"  {seconds}")
 
     played.cold = await stage.cost_of(converge(), operator_began=True)
     stage.report(f"  {played.cold.seconds:.1f} s, {stage.extensions / played.cold.seconds:.0f} extensions a second")
@@ -86,23 +87,24 @@ async def cold_start(stage: Stage, canary: Canary | None) -> Played:
     return played
 
 
-async def go_on(stage: Stage, canary: Canary, played: Played) -> None:
+async def go_on(stage: Stage, canaries: Canaries, played: Played) -> None:
     """Change one extension on every machine, restart the operator with nothing to do, and leave all alone."""
     stage.report("changing one extension on every machine")
 
     async def change() -> None:
-        async with canary.meanwhile() as seconds:
+        async with canaries.meanwhile() as seconds:
             generations = await stage.apply_to(stage.machines, lambda machine: [machine.extension(1, run=2)])
             await stage.until_ready(generations)
         played.busy["a change of all"] = seconds
+        stage.report(f"  {seconds}")
 
     played.changed = await stage.cost_of(change())
     stage.report(f"  {played.changed.seconds:.1f} s, {len(stage.machines) / played.changed.seconds:.0f} a second")
 
     stage.report("single changes on an idle system")
     await asyncio.sleep(2)
-    played.single_write_s, played.apply_to_goal_s, played.apply_new_to_goal_s = await canary.idle()
-    played.apply_to_crowded_goal_s = await canary.crowded()
+    played.single_write_s, played.apply_to_goal_s, played.apply_new_to_goal_s = await canaries.one.idle()
+    played.apply_to_crowded_goal_s = await canaries.one.crowded()
     played.peak_rss_mb = max(played.peak_rss_mb, stage.meter.peak_rss_mb())
 
     stage.report("starting the operator again with nothing to do")
@@ -130,7 +132,7 @@ async def _write(stage: Stage, machines: Sequence[Machine], writes: Callable[[Ma
                 await raw.write(stage.users, one)
 
     async with asyncio.TaskGroup() as clients:
-        for _ in range(staging.USERS):
+        for _ in range(staging.RAW):
             clients.create_task(client())
 
 

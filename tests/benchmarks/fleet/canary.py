@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import math
 import statistics
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from benchmarks.fleet import declared
-from benchmarks.fleet.declared import EACH
+from benchmarks.fleet.declared import EACH, Machine
 from benchmarks.fleet.sight import Goals
-from benchmarks.fleet.stage import CANARY, Stage
+from benchmarks.fleet.stage import Stage
 
 _IDLE = 30
 #: As many extensions as few machines have: what a goal costs the API server grows with them.
 CROWD = 30
 _EVERY_S = 0.3
+#: Between two single changes while others are in work, however long each of them takes.
+_MOMENT_S = 0.5
 _PATIENCE_S = 120.0
+_MARK = itertools.count(1)
+
+
+class Changed(NamedTuple):
+    """A change that has come into the goal: when it was applied, the generation that it made, the seconds it took."""
+
+    at: float
+    generation: int
+    to_goal_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,43 +42,131 @@ class Seconds:
     to_goal: list[float] = field(default_factory=list)
     to_ready: list[float] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        said = (f"{what} {_quantiles(found)}" for what, found in (("goal", self.to_goal), ("Ready", self.to_ready)))
+        return f"{len(self.to_goal)} single changes meanwhile, from apply to {'; to '.join(said)}"
+
 
 class Canary:
-    """One machine of the fleet's namespace that is changed by itself; it has as many extensions as the others."""
+    """One machine that is changed by itself; it has as many extensions as the others."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, machine: Machine) -> None:
         self._stage = stage
-        self._goals = Goals(stage.server, CANARY.namespace, CANARY.name)
-        self._number = 0
-        #: Of what was applied last.
-        self._generation = 0
+        self._machine = machine
+        self._goals = Goals(stage.server, machine.namespace, machine.name)
+        #: By number, the extensions as they were applied last.
+        self._applied: dict[int, dict[str, Any]] = {}
 
     async def declare(self) -> None:
         """Declare it with its extensions, and return when those are in its goal."""
-        await self._goals.open(self._stage.users)
-        await self._stage.apply(CANARY, CANARY.manifest())
+        await self._goals.open(self._stage.single)
+        await self._stage.apply(self._machine, self._machine.manifest(), self._stage.single)
         for number in range(1, EACH + 1):
-            await self._change(number)
+            await self.change(number)
 
     async def close(self) -> None:
         """End the watch."""
         await self._goals.close()
 
+    async def change(self, number: int) -> Changed:
+        """Apply an extension with other settings; return when they are seen in the goal. Raises TimeoutError."""
+        mark = f"canary-{next(_MARK)}-"
+        obj = self._machine.extension(number, type=declared.CANARY, settings={"commandToExecute": f"true # {mark}"})
+        self._applied[number] = obj
+        began = time.perf_counter()
+        generation = await self._stage.apply(self._machine, obj, self._stage.single)
+        return Changed(began, generation, await self._goals.first(mark, _PATIENCE_S) - began)
+
+    async def ready(self, number: int, changed: Changed) -> float:
+        """Return how many seconds after a change the extension is ready as it was changed. Raises TimeoutError."""
+        name = self._machine.namespace, self._machine.extension_name(number)
+        await self._stage.sight.ready(name, changed.generation, _PATIENCE_S)
+        return time.perf_counter() - changed.at
+
+    async def idle(self) -> tuple[float, float, float]:
+        """Return medians on an idle system: of a single write, and from apply to goal of a change and of a new one."""
+        writes, changes, new = [], [], []
+        for number in range(_IDLE):
+            writes.append(await self._write(number))
+            await asyncio.sleep(_EVERY_S)
+            changes.append((await self.change(1)).to_goal_s)
+            await asyncio.sleep(_EVERY_S)
+            new.append((await self.change(EACH + 1)).to_goal_s)
+            await self._take_away(EACH + 1)
+            await asyncio.sleep(_EVERY_S)
+        return statistics.median(writes), statistics.median(changes), statistics.median(new)
+
+    async def crowded(self) -> float:
+        """Give it many extensions more; return the median from apply to goal of a change, on an idle system."""
+        for number in range(EACH + 1, CROWD + 1):
+            await self.change(number)
+        changes: list[float] = []
+        for _ in range(_IDLE):
+            # Whatever was applied before is reported and counted by then.
+            await asyncio.sleep(2 if not changes else _EVERY_S)
+            changes.append((await self.change(1)).to_goal_s)
+        return statistics.median(changes)
+
+    async def _take_away(self, number: int) -> None:
+        """Delete an extension, and return when its goal is without it."""
+        name = self._machine.extension_name(number)
+        await self._stage.single.request("DELETE", self._machine.path("virtualmachineextensions", name))
+        await self._goals.without(name, _PATIENCE_S)
+
+    async def _write(self, number: int) -> float:
+        """Apply nothing that an operator would look at; return the seconds of this one write."""
+        obj = self._applied[1]
+        obj["metadata"]["annotations"] = {"example.com/number": str(number)}
+        began = time.perf_counter()
+        await self._stage.apply(self._machine, obj, self._stage.single)
+        return time.perf_counter() - began
+
+
+class Canaries:
+    """Machines that are changed one after another, at moments that do not depend on what a change takes."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._all = [Canary(stage, machine) for machine in stage.canaries]
+        #: Whoever has been free for longest is changed next.
+        self._free: asyncio.Queue[Canary] = asyncio.Queue()
+        #: The one for an idle system.
+        self.one = self._all[0]
+
+    async def declare(self) -> None:
+        """Declare all, and return when everything is in their goals."""
+        async with asyncio.TaskGroup() as declaring:
+            for canary in self._all:
+                declaring.create_task(canary.declare())
+        for canary in self._all:
+            self._free.put_nowait(canary)
+
+    async def close(self) -> None:
+        """End their watches."""
+        for canary in self._all:
+            await canary.close()
+
     @contextlib.asynccontextmanager
     async def meanwhile(self) -> AsyncIterator[Seconds]:
-        """Change it again and again until the block ends; give what each change took."""
-        seconds = Seconds()
+        """Change one at each moment until the block ends; give what each change took."""
+        seconds, is_over = Seconds(), asyncio.Event()
 
-        is_over = asyncio.Event()
+        async def change(canary: Canary) -> None:
+            # Longer than anybody waits, unless it comes sooner: that counts, and is no reason to end.
+            to_goal = to_ready = math.inf
+            with contextlib.suppress(TimeoutError):
+                changed = await canary.change(1)
+                to_goal = changed.to_goal_s
+                to_ready = await canary.ready(1, changed)
+            seconds.to_goal.append(to_goal)
+            seconds.to_ready.append(to_ready)
+            self._free.put_nowait(canary)
 
         async def go_on() -> None:
-            name = CANARY.namespace, CANARY.extension_name(1)
-            while not is_over.is_set():
-                began = time.perf_counter()
-                seconds.to_goal.append(await self._change(1))
-                await self._stage.sight.ready(name, self._generation, _PATIENCE_S)
-                seconds.to_ready.append(time.perf_counter() - began)
-                await asyncio.sleep(_EVERY_S)
+            async with asyncio.TaskGroup() as changing:
+                while not is_over.is_set():
+                    if not self._free.empty():
+                        changing.create_task(change(self._free.get_nowait()))
+                    await asyncio.sleep(_MOMENT_S)
 
         task = asyncio.create_task(go_on())
         try:
@@ -74,49 +176,9 @@ class Canary:
         finally:
             task.cancel()
 
-    async def idle(self) -> tuple[float, float, float]:
-        """Return medians on an idle system: of a single write, and from apply to goal of a change and of a new one."""
-        writes, changes, new = [], [], []
-        for number in range(_IDLE):
-            writes.append(await self._write(number))
-            await asyncio.sleep(_EVERY_S)
-            changes.append(await self._change(1))
-            await asyncio.sleep(_EVERY_S)
-            new.append(await self._change(EACH + 1))
-            await self._take_away(EACH + 1)
-            await asyncio.sleep(_EVERY_S)
-        return statistics.median(writes), statistics.median(changes), statistics.median(new)
 
-    async def crowded(self) -> float:
-        """Give it many extensions more; return the median from apply to goal of a change, on an idle system."""
-        for number in range(EACH + 1, CROWD + 1):
-            await self._change(number)
-        changes: list[float] = []
-        for _ in range(_IDLE):
-            # Whatever was applied before is reported and counted by then.
-            await asyncio.sleep(2 if not changes else _EVERY_S)
-            changes.append(await self._change(1))
-        return statistics.median(changes)
-
-    async def _take_away(self, number: int) -> None:
-        """Delete an extension, and return when its goal is without it."""
-        name = CANARY.extension_name(number)
-        await self._stage.users.request("DELETE", CANARY.path("virtualmachineextensions", name))
-        await self._goals.without(name, _PATIENCE_S)
-
-    async def _change(self, number: int) -> float:
-        """Apply an extension with other settings; return the seconds until they are seen in the goal."""
-        self._number += 1
-        mark = f"canary-{self._number}-"
-        obj = CANARY.extension(number, type=declared.CANARY, settings={"commandToExecute": f"true # {mark}"})
-        began = time.perf_counter()
-        self._generation = await self._stage.apply(CANARY, obj)
-        return await self._goals.first(mark, _PATIENCE_S) - began
-
-    async def _write(self, number: int) -> float:
-        """Apply nothing that an operator would look at; return the seconds of this one write."""
-        obj = CANARY.extension(1, type=declared.CANARY, settings={"commandToExecute": f"true # canary-{self._number}-"})
-        obj["metadata"]["annotations"] = {"example.com/number": str(number)}
-        began = time.perf_counter()
-        await self._stage.apply(CANARY, obj)
-        return time.perf_counter() - began
+def _quantiles(found: list[float]) -> str:
+    """Return the seconds in which a half, nine tenths and all were there."""
+    ordered = sorted(found)
+    parts = (ordered[min(len(ordered) - 1, len(ordered) * tenths // 10)] for tenths in (5, 9, 10))
+    return " / ".join(f"{seconds:.2f}" for seconds in parts) + " s"

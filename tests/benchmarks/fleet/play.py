@@ -13,7 +13,7 @@ import control_plane
 from benchmarks.figure import Figure
 from benchmarks.fleet import acts, results, stage
 from benchmarks.fleet.acts import Played
-from benchmarks.fleet.canary import Canary
+from benchmarks.fleet.canary import Canaries
 
 Report = Callable[[str], None]
 
@@ -36,8 +36,8 @@ async def _play(folder: Path, binaries: control_plane.Binaries, size: int, repor
         on = await closing.enter_async_context(stage.prepared(folder, binaries, size, report))
         if not whole:
             return await acts.cold_start(on, None)
-        canary = Canary(on)
-        closing.push_async_callback(canary.close)
-        played = await acts.cold_start(on, canary)
-        await acts.go_on(on, canary, played)
+        canaries = Canaries(on)
+        closing.push_async_callback(canaries.close)
+        played = await acts.cold_start(on, canaries)
+        await acts.go_on(on, canaries, played)
         return played

@@ -56,7 +56,7 @@ def figures(played: Sequence[Played], suffix: str = "") -> Iterator[Figure]:
     )
     busy_s = max(statistics.median(seconds.to_goal) for seconds in largest.busy.values())
     yield Figure(
-        f"apply_to_goal_busy_p50_s{suffix}", busy_s, "the same of one change while all others are in work", 1.0
+        f"apply_to_goal_busy_p50_s{suffix}", busy_s, "the same of single changes while all others are in work", 1.0
     )
     ready_s = max(statistics.median(seconds.to_ready) for seconds in largest.busy.values())
     yield Figure(f"apply_to_ready_busy_p50_s{suffix}", ready_s, "of the same changes, from apply to Ready")

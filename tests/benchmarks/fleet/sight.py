@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from benchmarks.fleet import raw
-from benchmarks.fleet.declared import BASE, EACH
+from benchmarks.fleet.declared import BASE, EACH, Machine
 from benchmarks.fleet.follow import follow
 from benchmarks.fleet.wire import Connection, Pool, Server
 
@@ -22,19 +20,24 @@ class Sight:
 
     Args:
         server: the API server.
+        machines: those to count.
     """
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(self, server: Server, machines: Iterable[Machine]) -> None:
+        self._machines = {tuple(machine) for machine in machines}
         self._connections = [Connection(server) for _ in _KINDS]
         self._tasks: list[asyncio.Task[None]] = []
         #: The generation of each extension that is reported as ready.
         self._ready: dict[Key, int] = {}
         #: The extensions that are waited for, with the generations that they are to be ready in.
         self.awaited: dict[Key, int] = {}
-        #: Machines whose status counts all of their extensions as ready.
-        self.counted: set[Key] = set()
+        self._counted: set[Key] = set()
         self._changed = asyncio.Event()
+
+    @property
+    def counted(self) -> int:
+        """Return how many of the machines have a status that counts all of their extensions as ready."""
+        return len(self._counted)
 
     async def open(self, pool: Pool) -> None:
         """Begin to watch."""
@@ -78,10 +81,10 @@ class Sight:
         key = (obj["metadata"]["namespace"], obj["metadata"]["name"])
         if plural == "virtualmachineextensions":
             self._see_extension(key, obj)
-        elif key[0] != raw.NAMESPACE and (obj.get("status") or {}).get("extensions", {}).get("ready", 0) >= EACH:
-            self.counted.add(key)
+        elif key in self._machines and (obj.get("status") or {}).get("extensions", {}).get("ready", 0) >= EACH:
+            self._counted.add(key)
         else:
-            self.counted.discard(key)
+            self._counted.discard(key)
 
     def _see_extension(self, key: Key, obj: Mapping[str, Any]) -> None:
         status = obj.get("status") or {}
@@ -135,11 +138,11 @@ class Goals:
                 await self._changed.wait()
 
     async def _watch(self, version: str) -> None:
-        selector = f"fieldSelector=metadata.name%3D{self._name}"
-        async for line in self._connection.watch(f"{self._target}?watch=1&{selector}&resourceVersion={version}"):
+        async for kind, obj in follow(
+            self._connection, self._target, f"&fieldSelector=metadata.name%3D{self._name}", version
+        ):
             at = time.perf_counter()
-            obj = json.loads(line)["object"]
-            entries = (obj.get("spec") or {}).get("extensions") or ()
+            entries = () if kind == "DELETED" else (obj.get("spec") or {}).get("extensions") or ()
             self._names = {entry["name"] for entry in entries}
             for entry in entries:
                 self._seen.setdefault(entry["settings"], at)

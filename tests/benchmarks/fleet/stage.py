@@ -19,11 +19,12 @@ from benchmarks.fleet.sight import Sight
 from development import credentials, house
 from development.operator_process import Operator
 
-#: Users write this many objects at once, and as many agents report at once.
-USERS, WRITERS = 32, 64
+#: So many write at once: raw writes, as many as the API server takes; users, each of whom applies one object after
+#: another as Flux and helm do; agents, which report when they have something to say.
+RAW, USERS, WRITERS = 32, 8, 64
 _KINDS = ("virtualmachines", "virtualmachineextensions", "virtualmachineextensionimages", "goalstates")
-#: What is applied for its own sake while the fleet is in work.
-CANARY = Machine("fleet-0", "canary")
+#: What is changed for its own sake while the fleet is in work; of a small fleet not all of them.
+_CANARIES = tuple(Machine("fleet-0", f"canary-{number}") for number in range(40))
 LEADING = "leading lease="
 CAUGHT_UP = "every machine looked at"
 LISTED = "everything listed"
@@ -36,11 +37,14 @@ class Stage:
     cluster: control_plane.ControlPlane
     server: wire.Server
     users: wire.Pool
+    #: For whoever changes something by itself: it waits for nobody's connection.
+    single: wire.Pool
     fleet: Fleet
     sight: Sight
     operator: Operator
     meter: Meter
     machines: Sequence[Machine]
+    canaries: Sequence[Machine]
     report: Callable[[str], None]
     #: Where in the operator's log its present process begins.
     _log_from: int = 0
@@ -73,10 +77,10 @@ class Stage:
                 await asyncio.sleep(0.1)
         return time.perf_counter() - began
 
-    async def apply(self, machine: Machine, obj: dict[str, Any]) -> int:
-        """Apply an object as a user does; return its generation."""
+    async def apply(self, machine: Machine, obj: dict[str, Any], by: wire.Pool | None = None) -> int:
+        """Apply an object as a user does, by default as one of many; return its generation."""
         plural = "virtualmachines" if obj["kind"] == "VirtualMachine" else "virtualmachineextensions"
-        applied = await self.users.apply(machine.path(plural, obj["metadata"]["name"]), obj)
+        applied = await (by or self.users).apply(machine.path(plural, obj["metadata"]["name"]), obj)
         generation: int = applied["metadata"]["generation"]
         return generation
 
@@ -106,8 +110,7 @@ class Stage:
 
         def is_done() -> bool:
             # At every event of a large fleet's: no more than to look at two numbers.
-            counted = len(sight.counted) - (CANARY in sight.counted)
-            return not sight.awaited and counted >= len(self.machines)
+            return not sight.awaited and sight.counted >= len(self.machines)
 
         async def tell() -> None:
             while True:
@@ -140,20 +143,25 @@ async def prepared(
     with control_plane.running(folder / "control-plane", binaries, large=count > 1000) as cluster:
         house.install(cluster)
         machines = declared.machines(count)
+        canaries = _CANARIES[: max(2, count // 25)]
         for namespace in sorted({raw.NAMESPACE, *(machine.namespace for machine in machines)}):
             cluster.kubectl("create", "namespace", namespace)
         server = wire.Server(cluster.kubeconfig)
         operator = Operator(credentials.of_operator(cluster, folder), folder / "operator.log")
-        async with wire.pool(server, USERS) as users, wire.pool(server, WRITERS) as writers:
+        async with (
+            wire.pool(server, RAW) as users,
+            wire.pool(server, len(canaries)) as single,
+            wire.pool(server, WRITERS) as writers,
+        ):
             for target, obj in declared.catalog():
                 await users.apply(target, obj)
-            fleet, sight = Fleet(server, writers), Sight(server)
+            fleet, sight = Fleet(server, writers), Sight(server, machines)
             try:
                 report(f"{count} agents begin to watch their goal states")
-                await fleet.start([*machines, CANARY])
+                await fleet.start([*machines, *canaries])
                 await sight.open(users)
                 meter = Meter(cluster, operator, users)
-                yield Stage(cluster, server, users, fleet, sight, operator, meter, machines, report)
+                yield Stage(cluster, server, users, single, fleet, sight, operator, meter, machines, canaries, report)
             finally:
                 await asyncio.to_thread(operator.stop)
                 await sight.close()
