@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -85,6 +86,13 @@ class ChartHouse:
     def logs(self) -> str:
         """Return what all Pods that there were have said."""
         return "".join(log.read_text() for log in sorted(self.folder.glob("vmext-operator-*.log")))
+
+    def refusals(self) -> list[str]:
+        """Return the lines of all Pods' logs that tell of a refusal: in the words of a ClusterError, or of the server.
+
+        A bare 403 may be a time's thousandths or a resourceVersion.
+        """
+        return [line for line in self.logs().splitlines() if re.search(r": 403:|forbidden", line)]
 
     def lease_holder(self) -> str:
         """Return the Pod that leads."""
