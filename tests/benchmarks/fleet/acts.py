@@ -37,8 +37,8 @@ class Played:
     apply_to_crowded_goal_s: float = 0.0
     #: From the process' start to its holding a Lease that nobody else wants.
     leading_s: float = 0.0
-    #: By act: of single changes while all others were in work.
-    busy: dict[str, Seconds] = field(default_factory=dict)
+    #: Of single changes while all others were in work, an act each.
+    busy: list[Seconds] = field(default_factory=list)
     peak_rss_mb: float = 0.0
 
     @property
@@ -78,7 +78,7 @@ async def cold_start(stage: Stage, canaries: Canaries | None) -> Played:
         await canaries.declare()
         async with canaries.meanwhile() as seconds:
             await stage.until_ready(generations)
-        played.busy["cold start"] = seconds
+        played.busy.append(seconds)
         stage.report(f"  {seconds}")
 
     played.cold = await stage.cost_of(converge(), operator_began=True)
@@ -95,7 +95,7 @@ async def go_on(stage: Stage, canaries: Canaries, played: Played) -> None:
         async with canaries.meanwhile() as seconds:
             generations = await stage.apply_to(stage.machines, lambda machine: [machine.extension(1, run=2)])
             await stage.until_ready(generations)
-        played.busy["a change of all"] = seconds
+        played.busy.append(seconds)
         stage.report(f"  {seconds}")
 
     played.changed = await stage.cost_of(change())

@@ -54,11 +54,11 @@ def figures(played: Sequence[Played], suffix: str = "") -> Iterator[Figure]:
     yield Figure(
         f"apply_new_to_goal_ratio{suffix}", new, "the same of a new extension, which is given a finalizer first"
     )
-    busy_s = max(statistics.median(seconds.to_goal) for seconds in largest.busy.values())
+    busy_s = max(statistics.median(seconds.to_goal) for seconds in largest.busy)
     yield Figure(
         f"apply_to_goal_busy_p50_s{suffix}", busy_s, "the same of single changes while all others are in work", 1.0
     )
-    ready_s = max(statistics.median(seconds.to_ready) for seconds in largest.busy.values())
+    ready_s = max(statistics.median(seconds.to_ready) for seconds in largest.busy)
     yield Figure(f"apply_to_ready_busy_p50_s{suffix}", ready_s, "of the same changes, from apply to Ready")
     if largest.restarted is not None:
         yield from _restart(largest)

@@ -24,13 +24,15 @@ class Sight:
     """
 
     def __init__(self, server: Server, machines: Iterable[Machine]) -> None:
-        self._machines = {tuple(machine) for machine in machines}
+        self._machines: set[Key] = set(machines)
         self._connections = [Connection(server) for _ in _KINDS]
         self._tasks: list[asyncio.Task[None]] = []
         #: The generation of each extension that is reported as ready.
         self._ready: dict[Key, int] = {}
         #: The extensions that are waited for, with the generations that they are to be ready in.
         self.awaited: dict[Key, int] = {}
+        #: Of extensions that somebody waits for one by one: set when they are ready, in whatever generation.
+        self._told: dict[Key, asyncio.Event] = {}
         self._counted: set[Key] = set()
         self._changed = asyncio.Event()
 
@@ -58,8 +60,13 @@ class Sight:
         self.awaited = {key: wanted for key, wanted in generations.items() if self._ready.get(key, 0) < wanted}
 
     async def ready(self, key: Key, generation: int, timeout_s: float) -> None:
-        """Return as soon as an extension is ready in that generation, as ``wait`` does."""
-        await self.wait(lambda: self._ready.get(key, 0) >= generation, timeout_s)
+        """Return as soon as an extension is ready in that generation. Raises TimeoutError."""
+        # Not woken at every event of a fleet's, as ``wait`` is: many are waited for at once.
+        told = self._told.setdefault(key, asyncio.Event())
+        async with asyncio.timeout(timeout_s):
+            while self._ready.get(key, 0) < generation:
+                told.clear()
+                await told.wait()
 
     async def wait(self, until: Callable[[], bool], timeout_s: float) -> None:
         """Return as soon as it is so. Raises TimeoutError, and what has ended a watch."""
@@ -94,6 +101,8 @@ class Sight:
             self._ready[key] = generation
             if self.awaited.get(key, generation + 1) <= generation:
                 del self.awaited[key]
+            if key in self._told:
+                self._told[key].set()
 
 
 class Goals:
