@@ -31,7 +31,8 @@ class Lane(enum.IntEnum):
 
 
 #: Whose turn it is, again and again; None is whoever has waited longest, of each lane in turn. Where a lane is empty it
-#: is the turn of the first one that is not. The bulk's own share is small: what it begins is ended before more begins.
+#: is the turn of the first one that is not, or for None of the next one. The bulk's own share is small: what it begins
+#: is ended before more begins.
 _TURNS = (
     *(Lane.URGENT, Lane.URGENT, Lane.URGENT, Lane.ONGOING),
     *(Lane.URGENT, Lane.URGENT, Lane.ONGOING, None),
@@ -98,9 +99,11 @@ class KeyedQueue(Generic[K]):
 
         How long a key waits is no sign: the last one of a fleet's waits for long while all is well.
         """
+        since = [turn.since for turn in self._working.values()]
+        if len(self):
+            since.append(self._moved)
         now = asyncio.get_running_loop().time()
-        times = [turn.since for turn in self._working.values()]
-        return max((now - since for since in (*times, *((self._moved,) if len(self) else ()))), default=0.0)
+        return now - min(since, default=now)
 
     def age_s(self, key: K) -> float:
         """Return for how long there is something to do for a key, 0 where there is nothing."""
