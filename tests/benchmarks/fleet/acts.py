@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.fleet import raw
+from benchmarks.fleet import raw, yardstick
 from benchmarks.fleet import stage as staging
 from benchmarks.fleet.canary import Canaries, Seconds
 from benchmarks.fleet.declared import EACH, Machine
@@ -28,6 +28,8 @@ class Played:
     raw_change: Cost
     declared: Cost
     cold: Cost
+    #: Of the cold start: what a piece of the yardstick's work cost meanwhile.
+    piece_ms: float = 0.0
     changed: Cost | None = None
     restarted: Cost | None = None
     idle: Cost | None = None
@@ -81,7 +83,9 @@ async def cold_start(stage: Stage, canaries: Canaries | None) -> Played:
         played.busy.append(seconds)
         stage.report(f"  {seconds}")
 
-    played.cold = await stage.cost_of(converge(), operator_began=True)
+    with yardstick.laid(stage.folder / "yardstick.log") as laid:
+        played.cold = await stage.cost_of(converge(), operator_began=True)
+        played.piece_ms = laid.piece_ms()
     stage.report(f"  {played.cold.seconds:.1f} s, {stage.extensions / played.cold.seconds:.0f} extensions a second")
     played.peak_rss_mb = stage.meter.peak_rss_mb()
     return played

@@ -17,7 +17,7 @@ from benchmarks.fleet.declared import EACH, Machine
 from benchmarks.fleet.sight import Goals
 from benchmarks.fleet.stage import Stage
 
-_IDLE = 30
+_IDLE = 60
 #: As many extensions as few machines have: what a goal costs the API server grows with them.
 CROWD = 30
 _EVERY_S = 0.3

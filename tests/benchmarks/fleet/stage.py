@@ -34,6 +34,7 @@ LISTED = "everything listed"
 class Stage:
     """A fleet, and who acts on it."""
 
+    folder: Path
     cluster: control_plane.ControlPlane
     server: wire.Server
     users: wire.Pool
@@ -161,7 +162,9 @@ async def prepared(
                 await fleet.start([*machines, *canaries])
                 await sight.open(users)
                 meter = Meter(cluster, operator, users)
-                yield Stage(cluster, server, users, single, fleet, sight, operator, meter, machines, canaries, report)
+                yield Stage(
+                    folder, cluster, server, users, single, fleet, sight, operator, meter, machines, canaries, report
+                )
             finally:
                 await asyncio.to_thread(operator.stop)
                 await sight.close()
