@@ -11,7 +11,7 @@ Scenario = Callable[[KeyedQueue[str]], Awaitable[None]]
 
 def play(scenario: Scenario) -> None:
     async def run() -> None:
-        queue: KeyedQueue[str] = KeyedQueue(random.Random(1))
+        queue: KeyedQueue[str] = KeyedQueue(random.Random(1), lambda key: key.partition("/")[0] if "/" in key else "")
         try:
             async with asyncio.timeout(5):
                 await scenario(queue)
@@ -62,6 +62,38 @@ def test_nobody_is_forgotten_however_much_is_declared() -> None:
         assert sum(one.startswith("more") for one in taken) == 15
         assert sum(one.startswith("ONGOING") for one in taken) == 7
         assert sum(one.startswith("BULK") for one in taken) == 1
+
+    play(scenario)
+
+
+def test_who_declares_one_thing_waits_for_nobody_who_has_declared_many() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        for number in range(100):
+            queue.add(f"flood/{number}", Lane.URGENT)
+        queue.add("small/one", Lane.URGENT)
+        for number in range(100, 200):
+            queue.add(f"flood/{number}", Lane.URGENT)
+        assert "small/one" in [await queue.get() for _ in range(2)]
+        queue.add("small/two", Lane.URGENT)
+        queue.add("tiny/one", Lane.URGENT)
+        assert {"small/two", "tiny/one"} <= {await queue.get() for _ in range(4)}
+
+    play(scenario)
+
+
+def test_the_turn_of_whoever_has_waited_longest_is_that_whose_ever_it_is() -> None:
+    async def scenario(queue: KeyedQueue[str]) -> None:
+        for key in ("a/0", "b/0", "b/1", "a/1", "b/2", "a/2"):
+            queue.add(key, Lane.URGENT)
+            await asyncio.sleep(0.001)
+        taken = []
+        for number in range(3, 11):
+            queue.add(f"a/{number}", Lane.URGENT)
+            queue.add(f"b/{number}", Lane.URGENT)
+            taken.append(await queue.get())
+        # Not one turn of the first seven is that of who was there before.
+        assert taken[-1] == "a/0"
+        assert {key.partition("/")[0] for key in taken[:2]} == {"a", "b"}
 
     play(scenario)
 

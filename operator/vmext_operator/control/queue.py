@@ -2,7 +2,8 @@
 
 Three lanes: what was just declared passes what is under way, and that what comes in bulk. In the first two the newest
 is first, so that what happens now is answered now however much there is to do; some turns are those of lanes behind,
-and of whoever has waited longest in each, so that nobody is forgotten (decision 20).
+and of whoever has waited longest in each, so that nobody is forgotten (decision 20). In each lane all owners of keys
+have their turns, one after another: nobody waits for what somebody else has declared a thousand of (decision 22).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 K = TypeVar("K")
@@ -44,17 +45,60 @@ class _Turn(NamedTuple):
     lane: Lane
 
 
+class _Waiting(Generic[K]):
+    """The keys of one lane, and since when each waits: by owner, whose turn it is first."""
+
+    def __init__(self, owner: Callable[[K], Hashable]) -> None:
+        self._owner = owner
+        self._owned: dict[Hashable, dict[K, float]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._owned)
+
+    def put(self, key: K, since: float) -> None:
+        """Have a key wait, as its owner's newest."""
+        self._owned.setdefault(self._owner(key), {})[key] = since
+
+    def remove(self, key: K) -> None:
+        """Have a key that waits do so no more."""
+        owner = self._owner(key)
+        keys = self._owned[owner]
+        del keys[key]
+        if not keys:
+            del self._owned[owner]
+
+    def take(self, *, newest: bool) -> K:
+        """Take the key that its owner added last, or first: of the owner whose turn it is."""
+        owner, keys = next(iter(self._owned.items()))
+        del self._owned[owner]
+        key = next(reversed(keys) if newest else iter(keys))
+        del keys[key]
+        if keys:
+            self._owned[owner] = keys
+        return key
+
+    def take_longest(self) -> K:
+        """Take the key that has waited longest, whose ever it is."""
+        # Each owner's keys are in the order in which they came.
+        firsts = (next(iter(keys.items())) for keys in self._owned.values())
+        key, _ = min(firsts, key=lambda first: first[1])
+        self.remove(key)
+        return key
+
+
 class KeyedQueue(Generic[K]):
     """Keys that wait for work.
 
     Args:
         random_source: spreads retries.
+        owner: whose a key is.
     """
 
-    def __init__(self, random_source: random.Random) -> None:
+    def __init__(self, random_source: random.Random, owner: Callable[[K], Hashable]) -> None:
         self._random = random_source
-        #: Those that wait, by lane, and those that are worked on: since when, by the event loop's time.
-        self._lanes: dict[Lane, dict[K, float]] = {lane: {} for lane in Lane}
+        #: Those that wait, and those that are worked on: since when, by the event loop's time.
+        self._lanes: dict[Lane, _Waiting[K]] = {lane: _Waiting(owner) for lane in Lane}
+        self._lane_of: dict[K, Lane] = {}
         self._working: dict[K, _Turn] = {}
         self._turns = 0
         #: When a key was taken last, or the first one came.
@@ -69,7 +113,7 @@ class KeyedQueue(Generic[K]):
         self._idle = asyncio.Event()
 
     def __len__(self) -> int:
-        return sum(len(waiting) for waiting in self._lanes.values())
+        return len(self._lane_of)
 
     def add(self, key: K, lane: Lane = Lane.BULK) -> None:
         """Put a key in, to be worked on as soon as a worker is free; one that is in a lane before this stays there."""
@@ -81,11 +125,12 @@ class KeyedQueue(Generic[K]):
             return
         if not len(self):
             self._moved = now
-        waits_in = next((one for one, waiting in self._lanes.items() if key in waiting), None)
-        if waits_in is None:
-            self._lanes[lane][key] = now
-        elif lane < waits_in:
-            self._lanes[lane][key] = self._lanes[waits_in].pop(key)
+        waits_in = self._lane_of.get(key)
+        if waits_in is None or lane < waits_in:
+            if waits_in is not None:
+                self._lanes[waits_in].remove(key)
+            self._lanes[lane].put(key, now)
+            self._lane_of[key] = lane
         self._wake.set()
 
     @property
@@ -168,9 +213,8 @@ class KeyedQueue(Generic[K]):
         wanted = _TURNS[turn]
         lane = next(one for one in self._order(wanted, rounds) if self._lanes[one])
         waiting = self._lanes[lane]
-        is_newest = wanted is not None and lane is not Lane.BULK
-        key = next(reversed(waiting)) if is_newest else next(iter(waiting))
-        del waiting[key]
+        key = waiting.take_longest() if wanted is None else waiting.take(newest=lane is not Lane.BULK)
+        del self._lane_of[key]
         return key, lane
 
     @staticmethod

@@ -116,7 +116,7 @@ class _Operator:
         self._clock = clock
         self._random = random_source
         self._settings = settings
-        self._queue: KeyedQueue[Key] = KeyedQueue(random_source)
+        self._queue: KeyedQueue[Key] = KeyedQueue(random_source, lambda key: key.namespace)
         self._store = Store(self._queue.add, settings.publisher_keys)
         self._watches = Watches(clock.monotonic)
         self._metrics = Metrics()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,7 @@ class Played:
     apply_to_crowded_goal_s: float = 0.0
     #: From the process' start to its holding a Lease that nobody else wants.
     leading_s: float = 0.0
-    #: Of single changes while all others were in work, an act each.
+    #: Of single changes while all others were in work: of each act, in each namespace.
     busy: list[Seconds] = field(default_factory=list)
     peak_rss_mb: float = 0.0
 
@@ -78,10 +78,9 @@ async def cold_start(stage: Stage, canaries: Canaries | None) -> Played:
             return
         await stage.until_logged(staging.LISTED)
         await canaries.declare()
-        async with canaries.meanwhile() as seconds:
+        async with canaries.meanwhile() as found:
             await stage.until_ready(generations)
-        played.busy.append(seconds)
-        stage.report(f"  {seconds}")
+        _take(stage, played, found)
 
     with yardstick.laid(stage.folder / "yardstick.log") as laid:
         played.cold = await stage.cost_of(converge(), operator_began=True)
@@ -96,11 +95,10 @@ async def go_on(stage: Stage, canaries: Canaries, played: Played) -> None:
     stage.report("changing one extension on every machine")
 
     async def change() -> None:
-        async with canaries.meanwhile() as seconds:
+        async with canaries.meanwhile() as found:
             generations = await stage.apply_to(stage.machines, lambda machine: [machine.extension(1, run=2)])
             await stage.until_ready(generations)
-        played.busy.append(seconds)
-        stage.report(f"  {seconds}")
+        _take(stage, played, found)
 
     played.changed = await stage.cost_of(change())
     stage.report(f"  {played.changed.seconds:.1f} s, {len(stage.machines) / played.changed.seconds:.0f} a second")
@@ -125,6 +123,12 @@ async def go_on(stage: Stage, canaries: Canaries, played: Played) -> None:
 
     stage.report(f"leaving all alone for {_IDLE_S:.0f} s")
     played.idle = await stage.cost_of(asyncio.sleep(_IDLE_S))
+
+
+def _take(stage: Stage, played: Played, found: Mapping[str, Seconds]) -> None:
+    for namespace, seconds in found.items():
+        played.busy.append(seconds)
+        stage.report(f"  in {namespace}: {seconds}")
 
 
 async def _write(stage: Stage, machines: Sequence[Machine], writes: Callable[[Machine], Iterable[raw.Write]]) -> None:

@@ -8,7 +8,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -56,6 +56,11 @@ class Canary:
         self._goals = Goals(stage.server, machine.namespace, machine.name)
         #: By number, the extensions as they were applied last.
         self._applied: dict[int, dict[str, Any]] = {}
+
+    @property
+    def namespace(self) -> str:
+        """Return the namespace that it is in."""
+        return self._machine.namespace
 
     async def declare(self) -> None:
         """Declare it with its extensions, and return when those are in its goal."""
@@ -146,11 +151,12 @@ class Canaries:
             await canary.close()
 
     @contextlib.asynccontextmanager
-    async def meanwhile(self) -> AsyncIterator[Seconds]:
-        """Change one at each moment until the block ends; give what each change took."""
-        seconds, is_over = Seconds(), asyncio.Event()
+    async def meanwhile(self) -> AsyncIterator[Mapping[str, Seconds]]:
+        """Change one at each moment until the block ends; give what each change took, by namespace."""
+        found, is_over = {canary.namespace: Seconds() for canary in self._all}, asyncio.Event()
 
         async def change(canary: Canary) -> None:
+            seconds = found[canary.namespace]
             # Longer than anybody waits, unless it comes sooner: that counts, and is no reason to end.
             to_goal = to_ready = math.inf
             with contextlib.suppress(TimeoutError):
@@ -170,7 +176,7 @@ class Canaries:
 
         task = asyncio.create_task(go_on())
         try:
-            yield seconds
+            yield found
             is_over.set()
             await task
         finally:

@@ -23,8 +23,9 @@ from development.operator_process import Operator
 #: another as Flux and helm do; agents, which report when they have something to say.
 RAW, USERS, WRITERS = 32, 8, 64
 _KINDS = ("virtualmachines", "virtualmachineextensions", "virtualmachineextensionimages", "goalstates")
-#: What is changed for its own sake while the fleet is in work; of a small fleet not all of them.
-_CANARIES = tuple(Machine("fleet-0", f"canary-{number}") for number in range(40))
+#: What is changed for its own sake while the fleet is in work; of a small fleet not all of them. One half is in a
+#: namespace of the fleet's, the other in one of its own, as what other people have.
+_CANARIES = tuple(Machine(("fleet-0", "neighbour")[number % 2], f"canary-{number}") for number in range(40))
 LEADING = "leading lease="
 CAUGHT_UP = "every machine looked at"
 LISTED = "everything listed"
@@ -145,7 +146,7 @@ async def prepared(
         house.install(cluster)
         machines = declared.machines(count)
         canaries = _CANARIES[: max(2, count // 25)]
-        for namespace in sorted({raw.NAMESPACE, *(machine.namespace for machine in machines)}):
+        for namespace in sorted({raw.NAMESPACE, *(machine.namespace for machine in (*machines, *canaries))}):
             cluster.kubectl("create", "namespace", namespace)
         server = wire.Server(cluster.kubeconfig)
         operator = Operator(credentials.of_operator(cluster, folder), folder / "operator.log")
