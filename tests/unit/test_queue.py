@@ -11,7 +11,7 @@ Scenario = Callable[[KeyedQueue[str]], Awaitable[None]]
 
 def play(scenario: Scenario) -> None:
     async def run() -> None:
-        queue: KeyedQueue[str] = KeyedQueue(random.Random(1), lambda key: key.partition("/")[0] if "/" in key else "")
+        queue: KeyedQueue[str] = KeyedQueue(random.Random(1), lambda key: key.rpartition("/")[0])
         try:
             async with asyncio.timeout(5):
                 await scenario(queue)

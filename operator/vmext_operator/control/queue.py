@@ -70,11 +70,10 @@ class _Waiting(Generic[K]):
     def take(self, *, newest: bool) -> K:
         """Take the key that its owner added last, or first: of the owner whose turn it is."""
         owner, keys = next(iter(self._owned.items()))
-        del self._owned[owner]
         key = next(reversed(keys) if newest else iter(keys))
-        del keys[key]
-        if keys:
-            self._owned[owner] = keys
+        # Its next turn comes after all others'.
+        self._owned[owner] = self._owned.pop(owner)
+        self.remove(key)
         return key
 
     def take_longest(self) -> K:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from benchmarks.fleet.wire import Pool
 from vmext_operator.api import GROUP
 
 _WRITES = frozenset({"POST", "PUT", "PATCH", "APPLY", "DELETE"})
-_ANSWERED, _UNDER_WAY = "apiserver_request_total", "apiserver_longrunning_requests"
-_LINE = re.compile(r"^(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
+_ANSWERED, _UNDER_WAY = (
+    re.compile(rf"^{name}\{{([^}}]*)\}} (\S+)$", re.MULTILINE)
+    for name in ("apiserver_request_total", "apiserver_longrunning_requests")
+)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -41,7 +42,7 @@ Counts = Counter[Asked]
 async def requests(pool: Pool) -> Counts:
     """Return how many requests have been answered since the API server began."""
     counts: Counts = Counter()
-    async for label, value in _metric(pool, _ANSWERED):
+    for label, value in await _metric(pool, _ANSWERED):
         resource = "/".join(part for part in (label["resource"], label["subresource"]) if part)
         counts[Asked(label["group"], resource, label["verb"])] += int(value)
     return counts
@@ -49,18 +50,16 @@ async def requests(pool: Pool) -> Counts:
 
 async def watched(pool: Pool) -> set[str]:
     """Return which of our kinds somebody watches in all namespaces."""
-    found = set()
-    async for label, value in _metric(pool, _UNDER_WAY):
-        if (label["group"], label["scope"], label["verb"]) == (GROUP, "cluster", "WATCH") and value:
-            found.add(label["resource"])
-    return found
+    return {
+        label["resource"]
+        for label, value in await _metric(pool, _UNDER_WAY)
+        if (label["group"], label["scope"], label["verb"]) == (GROUP, "cluster", "WATCH") and value
+    }
 
 
-async def _metric(pool: Pool, wanted: str) -> AsyncIterator[tuple[dict[str, str], float]]:
+async def _metric(pool: Pool, line: re.Pattern[str]) -> list[tuple[dict[str, str], float]]:
     text = (await pool.request("GET", "/metrics")).decode()
-    for name, labels, value in _LINE.findall(text):
-        if name == wanted:
-            yield dict(_LABEL.findall(labels)), float(value)
+    return [(dict(_LABEL.findall(labels)), float(value)) for labels, value in line.findall(text)]
 
 
 def writes(counts: Counts) -> int:
