@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import socket
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
 from vmext_agent import __version__
+from vmext_agent.access import Access
 from vmext_agent.errors import AgentError
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ _CONNECT_S = 10.0
 _REQUEST_S = 30.0
 #: The API server sends a bookmark about every minute: silence for longer means that the connection is dead.
 _WATCH_S = 150.0
+#: For how long a watch is asked for: the token is asked for when it begins, and not again. Not all in step.
+_STREAM_S = (480, 600)
 _UNACKNOWLEDGED_MS = 30_000
 _MODIFIED = b'{"type":"MODIFIED","object":{'
 
@@ -103,11 +107,13 @@ class Cluster:
 
     Args:
         config: where the API server is, which object this agent's is, and where the token is.
+        access: told of every answer, and asked before anything new is taken from a watch.
         token: to be used instead of that one; empty for none.
     """
 
-    def __init__(self, config: Config, *, token: str = "") -> None:
+    def __init__(self, config: Config, access: Access | None = None, *, token: str = "") -> None:
         self._config = config
+        self._access = access or Access()
         self._given = token
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._connection: http.client.HTTPSConnection | None = None
@@ -124,7 +130,7 @@ class Cluster:
 
     def read(self) -> Event:
         """Return the GoalState (``obj`` is None where there is none) and the version to watch from."""
-        answer = self._call("GET", f"{self._path}?fieldSelector=metadata.name%3D{self._config.name}")
+        answer = self._call("GET", f"{self._path}?fieldSelector=metadata.name%3D{self._config.goal_state}")
         items, metadata = answer.get("items"), answer.get("metadata")
         if not isinstance(metadata, dict) or not isinstance(items, list):
             raise UnavailableError("the API server's list of goal states has neither items nor metadata")
@@ -137,8 +143,8 @@ class Cluster:
     def watch(self, resource_version: str) -> Iterator[Event]:
         """Yield what happens to the GoalState after a version, until the server ends the watch. Raises ClusterError."""
         target = (
-            f"{self._path}?watch=1&allowWatchBookmarks=true&fieldSelector=metadata.name%3D{self._config.name}"
-            f"&resourceVersion={resource_version}"
+            f"{self._path}?watch=1&allowWatchBookmarks=true&fieldSelector=metadata.name%3D{self._config.goal_state}"
+            f"&resourceVersion={resource_version}&timeoutSeconds={random.randint(*_STREAM_S)}"  # noqa: S311 -- no secret
         )
         try:
             response = self._send("GET", target, None, {}, _WATCH_S)
@@ -150,6 +156,8 @@ class Cluster:
                     raise UnavailableError(
                         f"the watch broke in the middle of an event, or one is above {_MAX_LINE} bytes"
                     )
+                if self._access.refused:
+                    raise UnauthorizedError(f"the watch is begun anew: since it began, {self._access.refused}")
                 yield event(line)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise UnavailableError(f"the watch broke: {error!r:.200}") from None
@@ -163,7 +171,7 @@ class Cluster:
             # The answer would be the whole goal again; all that is wanted of it is in the metadata.
             "Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json",
         }
-        target = f"{self._path}/{self._config.name}/status?fieldManager=vmext-agent"
+        target = f"{self._path}/{self._config.goal_state}/status?fieldManager=vmext-agent"
         answer = self._call("PATCH", target, json.dumps({"status": patch}).encode(), headers)
         metadata = answer.get("metadata")
         return str(metadata.get("resourceVersion", "")) if isinstance(metadata, dict) else ""
@@ -210,7 +218,7 @@ class Cluster:
         """Send a request and return the answer's beginning. The choke point: every request goes through here."""
         everything = {"User-Agent": f"vmext-agent/{__version__}", "Accept": "application/json", **headers}
         everything["Authorization"] = f"Bearer {self._current_token()}"
-        reused = self._connection is not None
+        reused, mark = self._connection is not None, self._access.begin()
         try:
             connection = self._open(timeout_s)
             connection.request(method, target, body, everything)
@@ -223,9 +231,12 @@ class Cluster:
             where = f"{self._config.host}:{self._config.port}"
             raise UnavailableError(f"{where} can't be reached: {error!r:.200}") from None
         if response.status < 300:
+            self._access.grant(mark)
             return response
         failure = self._failure(response, f"{method} {target.partition('?')[0]}")
         self.close()
+        if isinstance(failure, (UnauthorizedError, ForbiddenError)):
+            self._access.refuse(str(failure))
         raise failure
 
     def _failure(self, response: http.client.HTTPResponse, what: str) -> ClusterError:

@@ -7,7 +7,8 @@ key                     default    meaning
 ``caFile``                         certificates that sign for it; no others are trusted
 ``tokenFile``                      the agent's token; read again when it changes
 ``namespace``                      of the GoalState
-``name``                           of the GoalState, which is that of the VirtualMachine
+``name``                           of the VirtualMachine
+``goalState``                      name of the GoalState, which belongs to one enrolment
 ``uid``                 ``""``     of the VirtualMachine that the machine was enrolled as
 ``anchorUID``           ``""``     of the Secret that it was enrolled for; with both, its certificate is proposed
 ``proxy``               {}         ``http_proxy``, ``https_proxy``, ``no_proxy`` for downloads, for nothing else
@@ -52,6 +53,7 @@ class Config(NamedTuple):
     token_file: str
     namespace: str
     name: str
+    goal_state: str
     uid: str
     anchor_uid: str
     proxy: Mapping[str, str]
@@ -100,6 +102,7 @@ class _Reader:
             token_file=self.file("tokenFile"),
             namespace=self.name("namespace"),
             name=self.name("name"),
+            goal_state=self.name("goalState"),
             uid=self.optional("uid"),
             anchor_uid=self.optional("anchorUID"),
             proxy=self.proxy(),

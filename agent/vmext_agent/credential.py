@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from vmext_agent import clock, files, identity
+from vmext_agent import clock, files, identity, text
+from vmext_agent.backoff import Backoff
 from vmext_agent.cluster import Cluster, ClusterError
 from vmext_agent.errors import IdentityError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import random
+    from collections.abc import Callable, Sequence
 
     from vmext_agent.config import Config
     from vmext_agent.goal_state import Goal, NextToken
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
     from vmext_agent.report import Document
 
 _LIMIT = 1 << 16
-#: A token that did not work is tried again after this long, if it is still wanted.
-_TRY_AGAIN_S = 60.0
+#: What did not work is tried again by itself, whatever it was: the disk, the network, the API server, a clock.
+_FIRST_S, _LIMIT_S = 1.0, 300.0
+_ERROR = 1024
 _OLD_FORM = "kubernetes.io/serviceaccount"
 
 
@@ -39,20 +43,33 @@ class Claims(NamedTuple):
 class Credential:
     """The machine's certificate and token.
 
+    ``take`` is called in the watcher's thread and ``turn`` in the reporter's, which has the time: both may block.
+
     Args:
         config: where the token is, and what the machine was enrolled for.
         layout: where key and certificate are.
+        draw: randomness of the back-off.
+        changed: called when what is reported of them is another by now.
     """
 
-    def __init__(self, config: Config, layout: Layout, log: Log) -> None:
+    def __init__(
+        self, config: Config, layout: Layout, draw: random.Random, changed: Callable[[], None], log: Log
+    ) -> None:
         self._config = config
         self._layout = layout
         self._log = log
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._backoff = Backoff(_FIRST_S, _LIMIT_S, draw)
+        #: What the newest goal says: the token to use next, and which certificate the operator knows the machine by.
+        self._wanted: tuple[NextToken | None, str] = (None, "")
+        #: When what did not work is tried again, by the monotonic clock; None where nothing is left to do.
+        self._due: float | None = None
+        self._error = ""
         self._own: identity.Identity | None = None
         self._next: identity.Identity | None = None
         #: Those that were in use before: what is encrypted to them may still come.
         self._earlier: list[identity.Identity] = []
-        self._failed = ("", 0.0)
         try:
             self._own = identity.load(layout)
             self._next = identity.load_next(layout)
@@ -71,49 +88,75 @@ class Credential:
         return self._facts
 
     def take(self, goal: Goal) -> None:
-        """Take in what a goal says of certificate and token. Called in the watcher's thread, which has the time."""
-        if self._next is not None and goal.thumbprint == self._next.thumbprint:
-            self._change_key()
-        self._renew(goal.credential)
+        """Take in what a goal says of certificate and token; what does not work is tried again by ``turn``."""
+        with self._lock:
+            if (goal.credential, goal.thumbprint) != self._wanted:
+                self._wanted = (goal.credential, goal.thumbprint)
+                self._backoff.reset()
+            self._try()
 
-    def _change_key(self) -> None:
-        """Use the key that the operator knows the machine by now; the one before it is kept while it is needed."""
-        own, following = self._own, self._next
-        if own is None or following is None:
-            return
+    def wait_s(self) -> float | None:
+        """Return how long until ``turn`` is due; None for not before something changes."""
+        due = self._due
+        return None if due is None else max(0.0, due - time.monotonic())
+
+    def turn(self) -> None:
+        """Try again what did not work, if it is time."""
+        with self._lock:
+            if self._due is not None and time.monotonic() >= self._due:
+                self._try()
+
+    def _try(self) -> None:
+        """Take the next key and the next token into use, where there are such; note when to try again."""
+        before, (token, thumbprint) = self._facts, self._wanted
         try:
-            self._own, earlier = identity.promote(self._layout, own, following)
-        except (IdentityError, OSError) as error:
-            # It is done again with the next goal, or the next start; until then both keys are at hand.
-            self._log.error("The machine's new key can't be taken into use yet", error=error)
+            if self._next is not None and thumbprint == self._next.thumbprint:
+                self._change_key(self._next)
+            if token is not None:
+                self._renew(token)
+        except (IdentityError, ClusterError, OSError, ValueError) as error:
+            wait_s = self._backoff.next()
+            self._due = time.monotonic() + wait_s
+            self._error = text.cut(text.clean(str(error)), _ERROR)
+            self._log.error(
+                "The machine's next key or token can't be taken into use; what is in use stays, and it is tried again",
+                in_seconds=round(wait_s),
+                error=error,
+            )
+        else:
+            self._due, self._error = None, ""
+            self._backoff.reset()
+        self._facts = self._look()
+        if self._facts != before:
+            self._changed()
+
+    def _change_key(self, following: identity.Identity) -> None:
+        """Use the key that the operator knows the machine by now; the one before it is kept while it is needed.
+
+        Raises IdentityError, OSError: until it works both keys are at hand.
+        """
+        own = self._own
+        if own is None:
             return
+        self._own, earlier = identity.promote(self._layout, own, following)
         self._next = None
         self._earlier.append(earlier)
-        self._facts = self._look()
         self._log.info("A new key is in use", thumbprint=following.thumbprint, before=own.thumbprint)
 
-    def _renew(self, token: NextToken | None) -> None:
-        """Take the next token into use, if there is one: only once the API server has answered to it.
+    def _renew(self, token: NextToken) -> None:
+        """Take the next token into use: only once the API server has answered to it. Blocks for as long as that takes.
 
-        Blocks for as long as that takes.
+        Raises IdentityError, ClusterError, OSError, ValueError: the one before it stays.
         """
         held = self._facts.get("credential")
         known = held.get("id") if isinstance(held, dict) else None
-        if token is None or token.id == known:
-            return
         own = next((one for one in self._all() if one.thumbprint == token.thumbprint), None)
-        if own is None or (self._failed[0] == token.id and time.monotonic() < self._failed[1]):
+        if token.id == known or own is None:
             return
-        try:
-            text = identity.opened(own, token.token).decode("ascii").strip()
-            claims(text)
-            self._prove(text)
-            files.write(self._config.token_file, text.encode(), 0o600)
-        except (IdentityError, ClusterError, OSError, ValueError) as error:
-            self._failed = (token.id, time.monotonic() + _TRY_AGAIN_S)
-            self._log.error("The next token can't be taken into use; the one before it stays", id=token.id, error=error)
-            return
-        self._facts = self._look()
+        opened = identity.opened(own, token.token).decode("ascii").strip()
+        claims(opened)
+        self._prove(opened)
+        files.write(self._config.token_file, opened.encode(), 0o600)
         self._log.info("A new token is in use", id=token.id)
 
     def _prove(self, token: str) -> None:
@@ -137,14 +180,16 @@ class Credential:
             found = claims(files.read(self._config.token_file, _LIMIT).decode("ascii").strip())
         except (OSError, ValueError):
             return facts
+        problem = {"renewalError": self._error} if self._error else {}
         if not found.expires_at:
-            facts["credential"] = {"id": found.id}
+            facts["credential"] = {"id": found.id, **problem}
             return facts
         facts["credential"] = {
             "id": found.id,
             "boundUID": found.bound_uid,
             "issuedAt": clock.rfc3339(found.issued_at),
             "expiresAt": clock.rfc3339(found.expires_at),
+            **problem,
         }
         return facts
 

@@ -1,7 +1,8 @@
 """``vmext-agent enroll``, ``unenroll``, ``rotate-key`` and ``status``: what people do on the machine itself.
 
 ``enroll`` reads what ``kubectl vmext enroll`` printed: a JSON object with ``server``, ``ca`` (PEM), ``namespace``,
-``name``, ``uid``, ``anchorUID`` and ``token``. It comes by standard input, since arguments are everybody's to read.
+``name``, ``goalState``, ``uid``, ``anchorUID`` and ``token``. It comes by standard input, since arguments are
+everybody's to read.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from vmext_agent.config import Config
 
-_FIELDS = ("server", "ca", "namespace", "name", "uid", "anchorUID", "token")
+_FIELDS = ("server", "ca", "namespace", "name", "goalState", "uid", "anchorUID", "token")
 _LIMIT = 1 << 20
 _TRIES = 4
 _FOLDER = "/etc/vmext"
@@ -91,7 +92,7 @@ def _take(path: str, given: Mapping[str, str]) -> tuple[Config, identity.Identit
         files.make_folder(folder, 0o755)
     files.write(_CA, given["ca"].encode(), 0o644)
     files.write(_TOKEN, given["token"].encode(), 0o600)
-    chosen = {name: given[name] for name in ("server", "namespace", "name", "uid", "anchorUID")}
+    chosen = {name: given[name] for name in ("server", "namespace", "name", "goalState", "uid", "anchorUID")}
     document = {**known, **chosen, "caFile": _CA, "tokenFile": _TOKEN}
     files.write(path, json.dumps(document, indent=1).encode(), 0o600)
     return config.load(path), own

@@ -131,6 +131,8 @@ class Goal(NamedTuple):
         credential: the token to use next, None for none.
         thumbprint: of the certificate that the operator knows the machine by, empty for none.
         heartbeat_s: how often the machine's Lease is renewed, 0 for never.
+        vm_uid: of the VirtualMachine that it is for.
+        anchor_uid: of the Secret that the tokens of the enrolment are bound to that it is for.
     """
 
     uid: str
@@ -141,6 +143,12 @@ class Goal(NamedTuple):
     credential: NextToken | None = None
     thumbprint: str = ""
     heartbeat_s: int = 0
+    vm_uid: str = ""
+    anchor_uid: str = ""
+
+    def is_of(self, vm_uid: str, anchor_uid: str) -> bool:
+        """Tell whether it is for this enrolment; a machine that was enrolled for no UID takes any."""
+        return not vm_uid or (self.vm_uid, self.anchor_uid) == (vm_uid, anchor_uid)
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry of that extension, or None."""
@@ -181,6 +189,8 @@ def parse(obj: Mapping[str, object]) -> Goal:
         _credential(spec.get("credential")),
         _known_by(spec.get("thumbprint")),
         max(0, _field(spec, "spec.", "heartbeatSeconds", int, 0)),
+        _field(spec, "spec.", "vmUID", str),
+        _field(spec, "spec.", "anchorUID", str),
     )
 
 

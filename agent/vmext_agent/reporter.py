@@ -1,6 +1,7 @@
 """The thread that reports: few writes, the newest state wins, nothing is lost while the API server is away.
 
-It also renews the machine's Lease: a thread of its own would cost memory for one short request now and then.
+It also renews the machine's Lease, and tries again to take a token into use: threads of their own would cost memory for
+short requests now and then.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vmext_agent.cluster import Cluster
+    from vmext_agent.credential import Credential
+    from vmext_agent.goal_state import Goal
     from vmext_agent.log import Log
     from vmext_agent.report import Document
 
@@ -32,13 +35,23 @@ class Reporter:
 
     Args:
         client: its own connection.
+        credential: what is tried again of certificate and token.
         delay_s: how long what is not final waits for something final to come with it.
         every_s: least time between two reports of an extension of which only texts changed.
         draw: randomness of the back-off.
     """
 
-    def __init__(self, client: Cluster, delay_s: float, every_s: float, draw: random.Random, log: Log) -> None:
+    def __init__(
+        self,
+        client: Cluster,
+        credential: Credential,
+        delay_s: float,
+        every_s: float,
+        draw: random.Random,
+        log: Log,
+    ) -> None:
         self._client = client
+        self._credential = credential
         self._delay_s = delay_s
         self._every_s = every_s
         self._backoff = Backoff(_FIRST_S, _LIMIT_S, draw)
@@ -74,6 +87,12 @@ class Reporter:
             self._lease.set_interval(seconds)
             self._changed.notify()
 
+    def take_identity(self, goal: Goal) -> None:
+        """Take in what a goal says of certificate and token; called in the watcher's thread."""
+        self._credential.take(goal)
+        with self._changed:
+            self._changed.notify()
+
     def observe(self, uid: str, version: str, read: Callable[[], Mapping[str, object]]) -> None:
         """Take note of the status that the API server has: what differs from it is what is sent.
 
@@ -93,8 +112,8 @@ class Reporter:
                 while True:
                     due = self._due()
                     wait_s = None if due is None else max(due, not_before) - time.monotonic()
-                    beat_s = self._lease.wait_s()
-                    waits = [one for one in (wait_s, beat_s) if one is not None]
+                    beat_s, renewal_s = self._lease.wait_s(), self._credential.wait_s()
+                    waits = [one for one in (wait_s, beat_s, renewal_s) if one is not None]
                     if waits and min(waits) <= 0:
                         break
                     self._changed.wait(min(waits, default=None))
@@ -105,6 +124,8 @@ class Reporter:
                 self._listen(uid)
             if beat_s is not None and beat_s <= 0:
                 self._lease.renew()
+            if renewal_s is not None and renewal_s <= 0:
+                self._credential.turn()
 
     def _listen(self, uid: str) -> None:
         """Take in what was seen while a report was on its way, if it was more than its echo."""

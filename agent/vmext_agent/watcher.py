@@ -25,6 +25,7 @@ class Watcher:
 
     Args:
         client: its own connection.
+        enrolment: UIDs of the VirtualMachine and of the anchor that the machine was enrolled for; empty for any.
         on_goal: told of every new goal, and of the object it was parsed from; called in the watcher's thread.
         on_identity: told of a goal for what it says of token and certificate, before it is handed on; it may take a
             while.
@@ -35,6 +36,7 @@ class Watcher:
     def __init__(
         self,
         client: Cluster,
+        enrolment: tuple[str, str],
         on_goal: Callable[[Goal, Mapping[str, object]], None],
         on_identity: Callable[[Goal], None],
         on_status: Callable[[str, str, Callable[[], Mapping[str, object]]], None],
@@ -42,6 +44,7 @@ class Watcher:
         log: Log,
     ) -> None:
         self._client = client
+        self._enrolment = enrolment
         self._on_goal = on_goal
         self._on_identity = on_identity
         self._on_status = on_status
@@ -104,5 +107,12 @@ class Watcher:
             self._log.error("The goal state can't be understood; the one before it stays in force", error=error)
             return
         self._seen = (goal.uid, goal.generation)
+        if not goal.is_of(*self._enrolment):
+            self._log.error(
+                "The goal state is another enrolment's; nothing of it is taken. Enrol this machine anew",
+                vm_uid=goal.vm_uid,
+                anchor_uid=goal.anchor_uid,
+            )
+            return
         self._on_identity(goal)
         self._on_goal(goal, event.obj())

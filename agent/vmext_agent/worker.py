@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from vmext_agent import last_goal, policy, process
+from vmext_agent.access import Access
 from vmext_agent.cluster import Cluster
 from vmext_agent.credential import Credential
 from vmext_agent.disk import Store
@@ -46,6 +47,10 @@ class Mailbox:
         """Hand over a goal, and the object that it was parsed from."""
         with self._lock:
             self._newest = (goal, obj)
+        self.ring()
+
+    def ring(self) -> None:
+        """Wake the loop though there is no new goal."""
         try:
             os.write(self._bell, b"!")
         except BlockingIOError:
@@ -76,9 +81,21 @@ class Worker:
         self._policy = policy.Watch(config.root)
         self._executor = Executor(config, self._layout, self._store, log, draw)
         self._mailbox = Mailbox()
-        self._reporter = Reporter(Cluster(config), config.report_delay_s, config.report_every_s, draw, log)
-        credential = Credential(config, self._layout, log)
-        self._watcher = Watcher(Cluster(config), self._mailbox.put, credential.take, self._reporter.observe, draw, log)
+        access = Access()
+        credential = Credential(config, self._layout, draw, self._mailbox.ring, log)
+        self._reporter = Reporter(
+            Cluster(config, access), credential, config.report_delay_s, config.report_every_s, draw, log
+        )
+        self._enrolment = (config.uid, config.anchor_uid)
+        self._watcher = Watcher(
+            Cluster(config, access),
+            self._enrolment,
+            self._mailbox.put,
+            self._reporter.take_identity,
+            self._reporter.observe,
+            draw,
+            log,
+        )
         self._housekeeping = Housekeeping(self._layout, log)
         self._view = View(self._layout, self._store, self._observer, self._executor, credential)
         self._goal: Goal | None = None
@@ -95,7 +112,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         last = last_goal.load(self._layout, self._log)
-        if last is not None:
+        if last is not None and last.is_of(*self._enrolment):
             # Nothing is reported of it before the API server has said what it has: what was ready stays ready.
             self._log.info("Working from the last goal state", incarnation=last.generation)
             self._take(last)

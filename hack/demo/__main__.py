@@ -142,7 +142,7 @@ def _stay(console: Console, running: house.House) -> None:
         f"  export KUBECONFIG={running.cluster.kubeconfig}\n"
         "  kubectl get vmext                      # everything of vmext\n"
         "  kubectl describe vmx typo              # conditions, statuses, events\n"
-        "  kubectl get goal web-1 -o yaml         # what the operator tells the machine, and what that answers\n"
+        "  kubectl get goal -o yaml               # what the operator tells the machine, and what that answers\n"
         '  kubectl patch vmx typo --type=merge -p \'{"spec":{"settings":{"commandToExecute":"echo hello"}}}\'\n'
         "  kubectl delete vmx hello               # uninstalls it on the machine first\n"
         f"  PYTHONPATH=hack python3 -m simulated_guest --folder {folder / 'guests'} run web-1 -- "

@@ -166,12 +166,34 @@ class Api:
         return _object(f"{method} {target}", answer)
 
     def path(self, kind: str, name: str = "") -> str:
-        """Return the path of an object, or of all of its kind where no name is given."""
+        """Return the path of an object, or of all of its kind where no name is given.
+
+        A GoalState goes by the name of its machine here: its own is that of one enrolment.
+        """
+        if kind == "GoalState" and name:
+            name = self.goal_name(name)
         namespace = "" if kind == "VirtualMachineExtensionImage" else f"/namespaces/{self.namespace}"
         return f"/apis/{GROUP}/{VERSION}{namespace}/{PLURALS[kind]}" + (f"/{name}" if name else "")
 
+    def goal_name(self, machine: str) -> str:
+        """Return the name of a machine's newest GoalState; where it has none, the machine's, which no GoalState has."""
+        target = f"{self.path('GoalState')}?fieldSelector=spec.vmName%3D{machine}"
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                found = self.request("GET", target)["items"]
+                break
+            except ApiError as error:
+                # A moment after the kind was installed its fields can't be selected by yet.
+                if error.status != 429 or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+        newest = max(found, key=lambda one: int(one["metadata"]["resourceVersion"]), default=None)
+        return machine if newest is None else str(newest["metadata"]["name"])
+
     def _watch(self, kind: str, name: str, since: Object | None, deadline: float) -> Iterator[Object | None]:
-        query = f"?watch=1&fieldSelector=metadata.name={name}"
+        selected = f"spec.vmName={name}" if kind == "GoalState" else f"metadata.name={name}"
+        query = f"?watch=1&fieldSelector={selected}"
         if since is not None:
             query += f"&resourceVersion={since['metadata']['resourceVersion']}"
         left = max(1, min(30, int(deadline - time.monotonic())))

@@ -52,11 +52,11 @@ def kubeconfig(cluster: control_plane.Cluster, token: str, file: Path, *, server
     return file
 
 
-def issue(api: Api, name: str, *, seconds: int = 86_400) -> str:
-    """Make what belongs to a machine where it is missing; return a new token for it, bound to nothing."""
+def issue(api: Api, name: str, anchor_uid: str, *, seconds: int = 86_400) -> str:
+    """Make what belongs to a machine's enrolment where it is missing; return a new token for it, bound to nothing."""
     metadata = {"name": name, "namespace": api.namespace, "uid": "uid-vm", "resourceVersion": "1"}
     machine = virtual_machine.parse({"metadata": metadata | {"creationTimestamp": "2026-01-01T00:00:00Z"}})
-    for kind, obj in zip(identity.KINDS, identity.belongings(machine), strict=True):
+    for kind, obj in zip(identity.KINDS, identity.belongings(machine, anchor_uid), strict=True):
         _create(api, path(kind, Key(api.namespace, "")), obj)
     account = path(ACCOUNTS, Key(api.namespace, identity.account(name)))
     answer = api.request("POST", f"{account}/token", {"spec": {"audiences": [], "expirationSeconds": seconds}})

@@ -17,6 +17,7 @@ from development import credentials
 from development.api import Api
 from development.operator_process import ROOT, Operator
 from development.package_server import PackageServer
+from vmext_operator.api import goal_state
 
 Report = Callable[[str], None]
 
@@ -63,13 +64,15 @@ class House:
             self.api.apply({"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine", "metadata": {"name": name}})
         agent = options.pop("agent", {})
         guest = self.add_guest(name, **options)
-        self.give_credential(name)
+        anchor_uid = self.await_anchor(name)
+        self.give_credential(name, anchor_uid)
         configuration = {
             "server": self.cluster.server,
             "caFile": CA_FILE,
             "tokenFile": TOKEN_FILE,
             "namespace": self.api.namespace,
             "name": name,
+            "goalState": goal_state.name_of(name, anchor_uid),
         }
         guest.write(CA_FILE, self.cluster.ca_file.read_bytes(), mode=0o644)
         guest.write(CONFIG, json.dumps(configuration | agent).encode(), mode=0o600)
@@ -84,9 +87,17 @@ class House:
         guest.write("/usr/bin/vmext-agent", program.encode(), mode=0o755)
         return guest
 
-    def give_credential(self, name: str) -> None:
+    def await_anchor(self, name: str) -> str:
+        """Return the UID of a machine's anchor, once the operator has made it."""
+
+        def anchor(obj: Mapping[str, Any] | None) -> str:
+            return str(((obj or {}).get("status") or {}).get("credential", {}).get("anchorUID", ""))
+
+        return anchor(self.api.wait("VirtualMachine", name, lambda obj: bool(anchor(obj)), timeout_s=60))
+
+    def give_credential(self, name: str, anchor_uid: str) -> None:
         """Put a new token into a machine's guest."""
-        token = credentials.issue(self.api, name)
+        token = credentials.issue(self.api, name, anchor_uid)
         self.guests[name].write(TOKEN_FILE, token.encode(), mode=0o600)
 
 

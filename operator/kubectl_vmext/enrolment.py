@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from kubectl_vmext.cluster import MACHINES, Address, Cluster, Object
+from kubectl_vmext.cluster import GOALS, MACHINES, Address, Cluster, Object
 from kubectl_vmext.errors import NotFoundError, PluginError, TimedOutError
-from vmext_operator.api.credential import LOOK_AGAIN
+from vmext_operator.api import goal_state
 from vmext_operator.core import identity
 
 #: The operator takes a machine up in a fraction of a second; an API server in trouble takes longer.
@@ -95,13 +95,18 @@ def enrol(cluster: Cluster, name: str, address: Address, *, seconds: int, again:
         "name": name,
         "uid": machine["metadata"]["uid"],
         "anchorUID": anchor(machine),
+        "goalState": goal_state.name_of(name, anchor(machine)),
         "token": token,
     }
     return Enrolled(bundle, bound)
 
 
 def revoke(cluster: Cluster, name: str) -> None:
-    """End every token of a machine, and let go of its certificate: within 10 s, the API server's cache.
+    """End every token of a machine, and let go of its certificate and its goal state.
+
+    The API server takes the tokens for up to 10 s more (its cache), and lets a watch that is open go on. But once the
+    goal state bears the mark nothing more is written to it, by whichever operator; what is declared from then on goes
+    into another one, by another name.
 
     Raises PluginError.
     """
@@ -109,8 +114,13 @@ def revoke(cluster: Cluster, name: str) -> None:
     before = anchor(cluster.get(path))
     for secret in (identity.enrolment(name), identity.long_lived(name), identity.account(name)):
         cluster.delete(cluster.core("secrets", secret))
-    annotations = {LOOK_AGAIN: datetime.now(UTC).isoformat(timespec="microseconds")}
-    cluster.request("PATCH", path, {"metadata": {"annotations": annotations}})
+    mark = {goal_state.REVOKED: datetime.now(UTC).isoformat(timespec="microseconds")}
+    try:
+        own = cluster.of(GOALS, goal_state.name_of(name, before))
+        cluster.request("PATCH", own, {"metadata": {"annotations": mark}})
+    except NotFoundError:
+        # It has none yet: the operator looks at the anchor before it makes one.
+        pass
     try:
         cluster.await_(path, lambda one: anchor(one) not in ("", before), timeout_s=_TAKEN_UP_WITHIN_S)
     except TimedOutError:

@@ -59,7 +59,9 @@ GOOD: dict[str, dict[str, Any]] = {
         "limits": {"cpu": "1500m", "memory": "256Mi"},
     },
     "GoalState": {
+        "vmName": "web-1",
         "vmUID": "u",
+        "anchorUID": "a",
         "modelHash": "h",
         "lastSequenceNumber": 3,
         "thumbprint": "AB" * 20,

@@ -54,10 +54,10 @@ def test_health_follows_a_machine_and_its_extension_through_their_life(home: Hou
         assert health.take(kind, "never-seen") == "Waiting for the vmext operator"
 
     home.operator.start()
-    api.wait(MACHINE, NAME, says("Ready", "AgentNeverReported"))
-    api.wait(EXTENSION, NAME, says("Reconciling", "AgentNeverReported"))
+    api.wait(MACHINE, NAME, says("Ready", "NotEnrolled"))
+    api.wait(EXTENSION, NAME, says("Reconciling", "NotEnrolled"))
     health.take(MACHINE, "silent")
-    assert "install and start it there" in health.take(EXTENSION, "waiting")
+    assert "kubectl vmext enroll web-1" in health.take(EXTENSION, "waiting")
 
     with skipping():
         guest = home.add_machine(NAME, declare=False)

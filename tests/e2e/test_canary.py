@@ -174,9 +174,8 @@ def spread_rubbish(cage: Cage, value: str) -> None:
     # And about its anchor, with nothing in it that an anchor must have: that is a bug's way, with a traceback.
     machine = f"/secrets/vmext-vm-{NAME}"
     cage.liar.tell(machine, lambda *_: (200, json.dumps({"data": {"a": value}, value: encoded}).encode()))
-    look = {"metadata": {"annotations": {"vmext.dev/credential-changed": "1"}}}
-    target = cage.home.api.path("VirtualMachine", NAME)
-    cage.home.api.request("PATCH", target, look, "application/merge-patch+json")
+    # It is looked at before a goal state is made.
+    cage.home.api.delete("GoalState", NAME)
     eventually(lambda: "reconcile failed unexpectedly" in cage.home.operator.log.read_text())
     assert '"traceback"' in cage.home.operator.log.read_text()
 

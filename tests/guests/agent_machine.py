@@ -24,7 +24,10 @@ from development.house import CA_FILE, CONFIG, TOKEN_FILE, agent_service
 from development.package_server import PackageServer
 from support import waiting
 from support.guests import skipping
+from vmext_operator.api.goal_state import name_of
 
+#: What its goal state is for.
+VM_UID, ANCHOR_UID = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-aaaaaaaaaaaa"
 HANDLER = "Test.Tracer"
 SOURCE = Path(__file__).resolve().parents[1] / "handlers" / "tracer" / "handler"
 PATIENCE_S = 30.0
@@ -130,10 +133,12 @@ class Machine:
             {
                 "apiVersion": "vmext.dev/v1alpha1",
                 "kind": "GoalState",
-                "metadata": {"name": self.name},
+                "metadata": {"name": name_of(self.name, ANCHOR_UID)},
                 "spec": {
+                    "vmName": self.name,
+                    "vmUID": VM_UID,
+                    "anchorUID": ANCHOR_UID,
                     **self.more,
-                    "vmUID": "uid-vm",
                     "modelHash": "hash",
                     "lastSequenceNumber": self.last,
                     "extensions": list(self.entries.values()),
@@ -246,7 +251,7 @@ def running(
         with skipping():
             guest = closing.enter_context(simulated_guest.running(name, folder=folder / "guest", **options))
         machine = Machine(name, api, cluster, guest, served, server.url)
-        guest.write(TOKEN_FILE, credentials.issue(api, name).encode(), mode=0o600)
+        guest.write(TOKEN_FILE, credentials.issue(api, name, ANCHOR_UID).encode(), mode=0o600)
         guest.write(CA_FILE, cluster.ca_file.read_bytes(), mode=0o644)
         configuration = {
             "server": cluster.server,
@@ -254,6 +259,7 @@ def running(
             "tokenFile": TOKEN_FILE,
             "namespace": api.namespace,
             "name": name,
+            "goalState": name_of(name, ANCHOR_UID),
         }
         guest.write(CONFIG, json.dumps({**configuration, **agent}).encode(), mode=0o600)
         if start:
@@ -261,4 +267,15 @@ def running(
         yield machine
 
 
-__all__ = ["CA_FILE", "CONFIG", "GATE", "HANDLER", "TOKEN_FILE", "Machine", "eventually", "running"]
+__all__ = [
+    "ANCHOR_UID",
+    "CA_FILE",
+    "CONFIG",
+    "GATE",
+    "HANDLER",
+    "TOKEN_FILE",
+    "VM_UID",
+    "Machine",
+    "eventually",
+    "running",
+]

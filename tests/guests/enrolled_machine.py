@@ -11,11 +11,12 @@ from typing import Any
 
 import simulated_guest
 from development import credentials
-from guests.agent_machine import Machine
+from guests.agent_machine import ANCHOR_UID, VM_UID, Machine
+from vmext_operator.api.goal_state import name_of
 from vmext_operator.cluster import envelopes
 from vmext_operator.core import certificate
 
-UID, ANCHOR = "11111111-2222-3333-4444-555555555555", "uid-anchor"
+UID, ANCHOR = VM_UID, ANCHOR_UID
 COMMAND = [simulated_guest.python(), str(Path(__file__).resolve().parents[2] / "agent/vmext_agent/__main__.py")]
 IDENTITY = "/var/lib/vmext/identity"
 
@@ -29,7 +30,8 @@ def bundle(machine: Machine, **changed: str | None) -> dict[str, Any]:
         "name": machine.name,
         "uid": UID,
         "anchorUID": ANCHOR,
-        "token": credentials.issue(machine.api, machine.name),
+        "goalState": name_of(machine.name, ANCHOR),
+        "token": credentials.issue(machine.api, machine.name, ANCHOR),
     }
     return {name: value for name, value in (made | changed).items() if value is not None}
 

@@ -91,7 +91,7 @@ def test_what_can_not_be_used_is_said_in_one_line(
 
 
 def test_a_token_of_another_cluster_is_refused_in_words(bare: Machine) -> None:
-    token = credentials.issue(bare.api, bare.name)
+    token = credentials.issue(bare.api, bare.name, ANCHOR)
     foreign = tokens.signed_by(ec.generate_private_key(ec.SECP256R1()), token)
 
     code, _, complained = run(bare, "enroll", given=bundle(bare, token=foreign))
@@ -128,7 +128,7 @@ def test_the_next_token_is_taken_into_use_once_it_works_and_runs_nothing(bare: M
     bare.guest.start_service(agent_service())
     bare.want()
     first = bare.ends("Succeeded")
-    issued = credentials.issue(bare.api, bare.name)
+    issued = credentials.issue(bare.api, bare.name, ANCHOR)
 
     give(bare, issued)
 
@@ -147,7 +147,7 @@ def test_a_token_that_does_not_work_is_not_taken_into_use(bare: Machine) -> None
     bare.guest.start_service(agent_service())
     bare.want()
     bare.ends("Succeeded")
-    head, payload, signed = credentials.issue(bare.api, bare.name).split(".")
+    head, payload, signed = credentials.issue(bare.api, bare.name, ANCHOR).split(".")
 
     for text in (f"{head}.{payload}.{signed[::-1]}", "no token at all", "\x00\xff"):
         give(bare, text, id_=f"bad-{len(text)}")

@@ -15,7 +15,7 @@ from development import credentials
 from development.api import Api
 from development.house import agent_service
 from guests import agent_machine
-from guests.agent_machine import CONFIG, GATE, HANDLER, TOKEN_FILE, Machine, eventually
+from guests.agent_machine import ANCHOR_UID, CONFIG, GATE, HANDLER, TOKEN_FILE, Machine, eventually
 
 STATUS = f"/var/lib/waagent/{HANDLER}-1.0.0/status/1.status"
 
@@ -115,7 +115,7 @@ def test_a_token_that_is_replaced_is_read_again(machine: Machine) -> None:
     machine.kill_worker()
     eventually(lambda: "401" in machine.log())
 
-    machine.guest.write(TOKEN_FILE, credentials.issue(machine.api, machine.name).encode())
+    machine.guest.write(TOKEN_FILE, credentials.issue(machine.api, machine.name, ANCHOR_UID).encode())
     machine.want()
     machine.ends("Succeeded", timeout_s=60)
 

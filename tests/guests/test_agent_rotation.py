@@ -18,7 +18,19 @@ from development.api import Api, Object
 from development.house import agent_service
 from guests import agent_machine
 from guests.agent_machine import Machine, eventually, tracer_zip
-from guests.enrolled_machine import COMMAND, IDENTITY, UID, bundle, mode, patch_goal, pem, run, sealed, thumbprint
+from guests.enrolled_machine import (
+    ANCHOR,
+    COMMAND,
+    IDENTITY,
+    UID,
+    bundle,
+    mode,
+    patch_goal,
+    pem,
+    run,
+    sealed,
+    thumbprint,
+)
 from vmext_operator.core import certificate
 
 CONTENT = b'{"password": "correct-horse"}'
@@ -169,7 +181,7 @@ def test_what_was_encrypted_for_the_key_before_alone_still_runs(enrolled: Machin
 
 @pytest.mark.parametrize("which", ["machine", "next"])
 def test_a_token_that_is_not_taken_yet_is_opened_by_the_key_it_is_for(enrolled: Machine, which: str) -> None:
-    token = credentials.issue(enrolled.api, enrolled.name)
+    token = credentials.issue(enrolled.api, enrolled.name, ANCHOR)
     ciphertext, name = sealed(enrolled, token.encode())
     run(enrolled, "rotate-key")
     if which == "next":

@@ -14,8 +14,9 @@ import control_plane
 from development import credentials
 from development.api import Api
 from development.operator_process import Operator
-from support import reconnecting
+from support import objects, reconnecting
 from support.waiting import eventually
+from vmext_operator.api.goal_state import name_of
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces"
 VMEXT = "/apis/vmext.dev/v1alpha1"
@@ -56,8 +57,8 @@ def classified(
 def test_the_lease_the_operator_and_the_agents_have_a_level_each(
     cluster: control_plane.Cluster, names: dict[str, str], operators_token: str, api: Api
 ) -> None:
-    agent = credentials.issue(api, "web-1")
-    goal = f"{VMEXT}/namespaces/{api.namespace}/goalstates/web-1"
+    agent = credentials.issue(api, "web-1", objects.ANCHOR)
+    goal = f"{VMEXT}/namespaces/{api.namespace}/goalstates/{name_of('web-1', objects.ANCHOR)}"
     for token, method, path, expected in (
         (
             operators_token,
@@ -94,7 +95,7 @@ def test_agents_that_all_reconnect_at_once_change_no_leader(
 ) -> None:
     eventually(lambda: "everything listed" in operator.log.read_text())
     before, pid = acquired(api), operator.pid
-    machines = [(f"web-{number}", credentials.issue(api, f"web-{number}")) for number in range(20)]
+    machines = reconnecting.machines(api, 20)
     took = asyncio.run(reconnecting.storm(cluster, api.namespace, machines, AGENTS, times=3))
     print(f"{AGENTS} agents reconnected in {', '.join(f'{seconds:.1f}' for seconds in took)} s")
     assert (acquired(api), operator.pid) == (before, pid)

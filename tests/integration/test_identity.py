@@ -19,6 +19,7 @@ from development.operator_process import Operator
 from support import tokens
 from support.certificates import certificate, private_pem, rsa_key
 from support.waiting import eventually
+from vmext_operator.api import goal_state
 
 NAME = "web-1"
 ACCOUNT = f"vmext-vm-{NAME}"
@@ -142,20 +143,22 @@ def test_a_token_is_sealed_for_the_machine_and_opens_its_own_goal_and_nothing_mo
     token = given(api)
     secret = opened(tmp_path, token["token"])
     machine = as_machine(cluster, api, secret, tmp_path)
-    assert machine.request("GET", machine.path("GoalState", NAME))["metadata"]["name"] == NAME
-    machine.patch_status("GoalState", NAME, {"agentVersion": "1"})
+    goal = api.path("GoalState", NAME)
+    assert machine.request("GET", goal)["spec"]["vmName"] == NAME
+    merge = "application/merge-patch+json"
+    machine.request("PATCH", f"{goal}/status", {"status": {"agentVersion": "1"}}, merge)
     lease = machine.request("GET", path(api, "leases"))
     machine.request("PUT", path(api, "leases"), lease | {"spec": {"holderIdentity": ACCOUNT}})
     for method, target in (
         ("GET", machine.path("GoalState")),
         ("GET", machine.path("VirtualMachine", NAME)),
         ("GET", path(api, "secrets")),
-        ("PATCH", machine.path("GoalState", NAME)),
+        ("PATCH", goal),
         ("POST", f"{path(api, 'serviceaccounts')}/token"),
         ("DELETE", path(api, "leases")),
     ):
         with pytest.raises(ApiError) as refused:
-            machine.request(method, target, {} if method != "GET" else None, "application/merge-patch+json")
+            machine.request(method, target, {} if method != "GET" else None, merge)
         assert refused.value.status in (403, 415), (method, target)
     machine.close()
     # It takes it: then it is noted until when that is good, and it is given no other.
@@ -170,13 +173,14 @@ def test_a_token_ends_with_its_anchor_and_the_machine_is_let_go_of(
     anchor = enrol(api)
     hold(api, "uid-of-what-it-was-enrolled-with")
     secret = opened(tmp_path, given(api)["token"])
-    assert tokens.answer(cluster, secret, api.path("GoalState", NAME)) == 200
+    goal = api.path("GoalState", NAME)
+    assert tokens.answer(cluster, secret, goal) == 200
 
-    api.request("DELETE", path(api, "secrets"))
-    declare(api, annotations={"vmext.dev/credential-changed": "1"})
+    # The mark is all that the operator needs; kubectl vmext revoke deletes the Secrets itself, besides.
+    api.request("PATCH", goal, {"metadata": {"annotations": {goal_state.REVOKED: "1"}}}, "application/merge-patch+json")
 
     begun = time.monotonic()
-    eventually(lambda: tokens.answer(cluster, secret, api.path("GoalState", NAME)) == 401, timeout_s=30)
+    eventually(lambda: tokens.answer(cluster, secret, goal) == 401, timeout_s=30)
     assert time.monotonic() - begun < 15
     other = anchored(api, but=anchor)
     assert uid(api, "secrets") == other

@@ -67,10 +67,10 @@ def test_a_declaration_becomes_an_entry_of_its_machines_goal(operator: Operator,
 def test_an_extension_of_a_machine_without_an_agent_says_so(operator: Operator, api: Api, type_: str) -> None:
     machine(api)
     declare(api, "one", type_)
-    found = condition(wait_reason(api, "one", "Reconciling", "AgentNeverReported"), "Ready")
+    found = condition(wait_reason(api, "one", "Reconciling", "NotEnrolled"), "Ready")
     assert found is not None
     assert found["status"] == "Unknown"
-    assert "install and start it there" in found["message"]
+    assert "kubectl vmext enroll web-1" in found["message"]
     vm = api.wait("VirtualMachine", "web-1", lambda obj: condition(obj, "Ready") is not None)
     assert vm is not None
     assert vm["status"]["extensions"] == {"total": 1, "ready": 0, "failed": 0}
@@ -116,7 +116,7 @@ def test_an_unknown_extension_waits_a_minute_then_stalls_and_recovers_by_itself(
         assert stalled["status"]["provisioningState"] == "Failed"
     api.apply(image(type_, "2.0.0"))
     wait_entry(api, "version", sequenceNumber=1)
-    wait_reason(api, "version", "Reconciling", "AgentNeverReported")
+    wait_reason(api, "version", "Reconciling", "NotEnrolled")
 
 
 def test_a_package_that_moves_in_the_catalog_reaches_the_goal(operator: Operator, api: Api, type_: str) -> None:
@@ -224,7 +224,7 @@ def test_what_a_human_changes_in_a_goal_is_put_back(operator: Operator, api: Api
         {
             "apiVersion": "vmext.dev/v1alpha1",
             "kind": "GoalState",
-            "metadata": {"name": "web-1"},
+            "metadata": {"name": goal["metadata"]["name"]},
             "spec": goal["spec"] | {"extensions": [entry]},
         }
     )
@@ -237,7 +237,7 @@ def test_a_restarted_operator_writes_nothing_when_nothing_changed_and_catches_up
 ) -> None:
     machine(api)
     declare(api, "one", type_)
-    wait_reason(api, "one", "Reconciling", "AgentNeverReported")
+    wait_reason(api, "one", "Reconciling", "NotEnrolled")
     api.wait("VirtualMachine", "web-1", lambda obj: condition(obj, "Ready") is not None)
     before = [
         api.get(kind, name)

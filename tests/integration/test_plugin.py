@@ -461,7 +461,7 @@ def test_those_whose_token_ended_are_enrolled_in_one_go_and_stay_who_they_are(ty
         ("on", "2126-01-01T00:00:00Z"),
     ):
         api.apply(kind("VirtualMachine", name))
-        credentials.issue(api, name)
+        credentials.issue(api, name, "a")
         api.patch_status(
             "VirtualMachine", name, {"credential": {"anchorUID": "a", "thumbprint": "AB" * 20, "expiresAt": ends}}
         )

@@ -10,10 +10,13 @@ import pytest
 import control_plane
 from development import credentials
 from development.api import Api
+from support import declaring, objects
 from support.prober import APPLY, MERGE, OF_ALL, Prober, Works
+from vmext_operator.api.goal_state import name_of
 
 NAME, ACCOUNT = "web-1", "vmext-vm-web-1"
 OTHER, OTHER_ACCOUNT = "web-2", "vmext-vm-web-2"
+GOAL, OTHER_GOAL = (name_of(name, objects.ANCHOR) for name in (NAME, OTHER))
 GOALS, LEASES = "goalstates.vmext.dev", "leases.coordination.k8s.io"
 
 
@@ -21,9 +24,8 @@ GOALS, LEASES = "goalstates.vmext.dev", "leases.coordination.k8s.io"
 def thief(cluster: control_plane.Cluster, api: Api) -> Iterator[Prober]:
     """Whoever has the token of one machine; there is another one beside it, which has all that a machine has."""
     for name in (NAME, OTHER):
-        goal = {"apiVersion": "vmext.dev/v1alpha1", "kind": "GoalState", "metadata": {"name": name}}
-        api.apply(goal | {"spec": {"vmUID": "u", "modelHash": "h", "lastSequenceNumber": 0, "extensions": []}})
-        token = credentials.issue(api, name)
+        api.apply(declaring.goal(name))
+        token = credentials.issue(api, name, objects.ANCHOR)
         anchor = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"vmext-vm-{name}"}}
         api.request("POST", f"/api/v1/namespaces/{api.namespace}/secrets", anchor)
         if name == NAME:
@@ -50,15 +52,15 @@ def refusal(answer: tuple[int, Any]) -> str:
 def test_a_stolen_token_is_good_for_one_goal_state_and_one_lease_and_nothing_else(thief: Prober, api: Api) -> None:
     namespaces = [api.namespace, "default", "kube-system", "vmext-system"]
 
-    found = thief.what_works([NAME, OTHER, ACCOUNT, OTHER_ACCOUNT], namespaces)
+    found = thief.what_works([NAME, OTHER, GOAL, OTHER_GOAL, ACCOUNT, OTHER_ACCOUNT], namespaces)
 
     print("\n".join(str(one) for one in sorted(found)))
     assert found - OF_ALL == {
-        Works("get", GOALS, api.namespace, NAME),
-        Works("list", GOALS, api.namespace, NAME),
-        Works("watch", GOALS, api.namespace, NAME),
-        Works("patch", f"{GOALS}/status", api.namespace, NAME),
-        Works("apply", f"{GOALS}/status", api.namespace, NAME),
+        Works("get", GOALS, api.namespace, GOAL),
+        Works("list", GOALS, api.namespace, GOAL),
+        Works("watch", GOALS, api.namespace, GOAL),
+        Works("patch", f"{GOALS}/status", api.namespace, GOAL),
+        Works("apply", f"{GOALS}/status", api.namespace, GOAL),
         Works("get", LEASES, api.namespace, ACCOUNT),
         Works("update", LEASES, api.namespace, ACCOUNT),
     }
@@ -75,10 +77,10 @@ def test_the_api_server_itself_says_the_same_of_every_namespace(
     of_all = found["namespace/kube-system"]
     assert {resource for _, resource, _ in of_all} == {one.resource for one in OF_ALL if one.resource[0] != "/"}
     assert found.pop(f"namespace/{api.namespace}") - of_all == {
-        ("get", GOALS, NAME),
-        ("list", GOALS, NAME),
-        ("watch", GOALS, NAME),
-        ("patch", "goalstates/status.vmext.dev", NAME),
+        ("get", GOALS, GOAL),
+        ("list", GOALS, GOAL),
+        ("watch", GOALS, GOAL),
+        ("patch", "goalstates/status.vmext.dev", GOAL),
         ("get", LEASES, ACCOUNT),
         ("update", LEASES, ACCOUNT),
     }
@@ -148,7 +150,7 @@ def test_whatever_a_role_says_an_agent_writes_only_what_is_its_own(
     cluster.kubectl("create", "clusterrolebinding", too_much, *options)
     core = f"/api/v1/namespaces/{api.namespace}"
     named = {"metadata": {"name": "x"}}
-    of_another = {"apiVersion": "vmext.dev/v1alpha1", "kind": "GoalState", "metadata": {"name": OTHER}}
+    of_another = {"apiVersion": "vmext.dev/v1alpha1", "kind": "GoalState", "metadata": {"name": OTHER_GOAL}}
     machine = {"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine", "metadata": {"name": "x"}}
     label = {"metadata": {"labels": {"a": "b"}}}
     seconds = {"spec": {"expirationSeconds": 600}}

@@ -13,10 +13,13 @@ from development import credentials, house
 from development.api import Api, Object
 from development.house import extension
 from development.operator_process import ROOT
+from support import declaring, objects
 from support.prober import APPLY, JSON, MERGE, OF_ALL, Prober
 from support.waiting import eventually
+from vmext_operator.api.goal_state import name_of
 
 NAME, ACCOUNT, LONGEST_S = "web-1", "vmext-vm-web-1", 2_592_000
+GOAL = name_of(NAME, objects.ANCHOR)
 OURS = "/apis/vmext.dev/v1alpha1"
 BASES = {
     "roles": "/apis/rbac.authorization.k8s.io/v1",
@@ -27,7 +30,7 @@ BASES = {
 GOAL_RULE = {
     "apiGroups": ["vmext.dev"],
     "resources": ["goalstates"],
-    "resourceNames": [NAME],
+    "resourceNames": [GOAL],
     "verbs": ["get", "watch"],
 }
 STATUS_RULE = GOAL_RULE | {"resources": ["goalstates/status"], "verbs": ["patch"]}
@@ -247,8 +250,10 @@ def test_a_role_that_it_writes_holds_a_machines_rights_and_no_others(here: Place
     for rule in (
         secrets,
         secrets | {"resourceNames": [ACCOUNT]},
-        GOAL_RULE | {"resourceNames": ["web-2"]},
-        GOAL_RULE | {"resourceNames": [NAME, "web-2"]},
+        GOAL_RULE | {"resourceNames": [name_of("web-2", objects.ANCHOR)]},
+        GOAL_RULE | {"resourceNames": [NAME]},
+        GOAL_RULE | {"resourceNames": [GOAL + "0"]},
+        GOAL_RULE | {"resourceNames": [GOAL, name_of("web-2", objects.ANCHOR)]},
         GOAL_RULE | {"resourceNames": []},
         {key: value for key, value in GOAL_RULE.items() if key != "resourceNames"},
         GOAL_RULE | {"verbs": ["get", "patch"]},
@@ -313,13 +318,12 @@ def test_a_secret_that_it_makes_holds_no_account_but_a_machines(here: Place, sys
 
 
 def test_the_status_of_a_goal_state_is_not_its_own_to_write(here: Place, api: Api) -> None:
-    spec = {"vmUID": "u", "modelHash": "h", "lastSequenceNumber": 0, "extensions": []}
-    api.apply({"apiVersion": "vmext.dev/v1alpha1", "kind": "GoalState", "metadata": {"name": NAME}, "spec": spec})
+    api.apply(declaring.goal(NAME))
 
-    assert here.ask("PATCH", f"goalstates/{NAME}", {"spec": {"modelHash": "i"}}, MERGE)[0] == 200
+    assert here.ask("PATCH", f"goalstates/{GOAL}", {"spec": {"modelHash": "i"}}, MERGE)[0] == 200
     for answer in (
-        here.ask("PATCH", f"goalstates/{NAME}/status", {"status": {"agentVersion": "1"}}, MERGE),
-        here.apply("goalstates", f"{NAME}/status", "GoalState", metadata={"name": NAME}, status={"agentVersion": "1"}),
+        here.ask("PATCH", f"goalstates/{GOAL}/status", {"status": {"agentVersion": "1"}}, MERGE),
+        here.apply("goalstates", f"{GOAL}/status", "GoalState", metadata={"name": GOAL}, status={"agentVersion": "1"}),
     ):
         assert refused("objects", answer), answer
 
@@ -349,7 +353,7 @@ def test_of_what_users_declare_it_writes_status_and_its_own_finalizers(here: Pla
         {"metadata": {"labels": {"a": "c"}}},
         {"metadata": {"labels": {"x": "y"}}},
         {"metadata": {"annotations": {"c": None}}},
-        {"metadata": {"annotations": {"vmext.dev/credential-changed": "1"}}},
+        {"metadata": {"annotations": {"vmext.dev/anything": "1"}}},
         {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Secret", "name": "x", "uid": "x"}]}},
     ]
     for bad in changes:

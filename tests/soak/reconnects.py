@@ -31,7 +31,7 @@ class Reconnects:
             operator.start()
             closing.callback(operator.stop)
             eventually(lambda: "everything listed" in operator.log.read_text())
-            machines = [(f"web-{number}", credentials.issue(api, f"web-{number}")) for number in range(50)]
+            machines = reconnecting.machines(api, 50)
             before, pid = api.request("GET", LEASE)["spec"]["acquireTime"], operator.pid
             took = asyncio.run(reconnecting.storm(cluster, "default", machines, count, times=3))
             self.note = f"{count} agents, seconds: {', '.join(f'{seconds:.1f}' for seconds in took)}"

@@ -41,7 +41,13 @@ def goal_states() -> list[Any]:
         ],
         [],
     ]
-    spec = {"vmUID": "uid-vm", "modelHash": "0f" * 16, "lastSequenceNumber": 9}
+    spec = {
+        "vmName": "web-1",
+        "vmUID": "uid-vm",
+        "anchorUID": "uid-anchor",
+        "modelHash": "0f" * 16,
+        "lastSequenceNumber": 9,
+    }
     status = {"observedGeneration": 2, "extensions": {"one": {"uid": "uid-one", "outcome": "Succeeded"}}}
     return [{"metadata": metadata, "spec": {**spec, "extensions": one}, "status": status} for one in entries]
 

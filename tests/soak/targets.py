@@ -33,6 +33,7 @@ def goal_state() -> Target:
         event = cluster.event(data)
         watcher = Watcher(
             no_client,
+            ("", ""),
             lambda goal, _obj: _check_goal(goal, folder),
             lambda _goal: None,
             _look,

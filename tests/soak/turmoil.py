@@ -181,7 +181,7 @@ class Turmoil:
         for obj in self._list("VirtualMachineExtensionImage"):
             image = extension_image.parse(obj)
             catalog.setdefault(image.handler_key, []).append(image)
-        goals = {obj["metadata"]["name"]: goal_state.parse(obj) for obj in listed["GoalState"]}
+        goals = {obj["spec"]["vmName"]: goal_state.parse(obj) for obj in listed["GoalState"]}
         declared = [virtual_machine_extension.parse(obj) for obj in listed["VirtualMachineExtension"]]
         wrong = [f"{one.meta.key.name} is not gone yet" for one in declared if one.meta.deleted is not None]
         for obj in listed["VirtualMachine"]:

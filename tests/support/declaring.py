@@ -8,6 +8,7 @@ from typing import Any
 from development.api import Api, Object, condition
 from development.house import extension
 from support import objects
+from vmext_operator.api.goal_state import name_of
 
 SHA = "ab" * 32
 
@@ -32,6 +33,17 @@ def machine(api: Api, name: str = "web-1", **spec: Any) -> Object:
     """Declare a machine."""
     kind = {"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine"}
     return api.apply(kind | {"metadata": {"name": name}, "spec": spec})
+
+
+def goal(vm: str = "web-1", **spec: Any) -> Object:
+    """Return a machine's GoalState as an operator would write it."""
+    base = {"vmName": vm, "vmUID": "u", "anchorUID": objects.ANCHOR, "modelHash": "h", "lastSequenceNumber": 0}
+    return {
+        "apiVersion": "vmext.dev/v1alpha1",
+        "kind": "GoalState",
+        "metadata": {"name": name_of(vm, objects.ANCHOR)},
+        "spec": {**base, "extensions": [], **spec},
+    }
 
 
 def entries(goal: Object | None) -> dict[str, Object]:

@@ -6,9 +6,12 @@ import itertools
 from typing import Any
 
 from vmext_operator.api import API_VERSION
+from vmext_operator.api.goal_state import name_of
 
 _versions = itertools.count(1)
 CREATED = "2026-01-01T00:00:00Z"
+#: UID of the Secret that a machine's tokens are bound to.
+ANCHOR = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 
 
 def meta(name: str, *, namespace: str = "default", uid: str | None = None, **fields: Any) -> dict[str, Any]:
@@ -32,7 +35,7 @@ def machine(name: str = "web-1", *, spec: dict[str, Any] | None = None, **metada
         "kind": "VirtualMachine",
         "metadata": meta(name, **metadata),
         "spec": spec or {},
-        "status": {"observedGeneration": -1},
+        "status": {"observedGeneration": -1, "credential": {"anchorUID": ANCHOR}},
     }
 
 
@@ -75,8 +78,10 @@ def image(
 def goal_state(
     name: str, spec: dict[str, Any], status: dict[str, Any] | None = None, **metadata: Any
 ) -> dict[str, Any]:
-    """Return a GoalState."""
-    obj = {"apiVersion": API_VERSION, "kind": "GoalState", "metadata": meta(name, **metadata), "spec": spec}
+    """Return the GoalState of a machine by that name."""
+    spec = {"vmName": name, "anchorUID": ANCHOR} | spec
+    own = meta(name_of(name, spec["anchorUID"]), **metadata)
+    obj = {"apiVersion": API_VERSION, "kind": "GoalState", "metadata": own, "spec": spec}
     return obj if status is None else obj | {"status": status}
 
 

@@ -10,10 +10,20 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import control_plane
+from development import credentials
+from development.api import Api
+from support.objects import ANCHOR
 from vmext_operator.api import GROUP, VERSION
+from vmext_operator.api.goal_state import name_of
 
 #: Beside connections.
 _SPARE_FILES = 200
+
+
+def machines(api: Api, count: int) -> list[tuple[str, str]]:
+    """Give so many machines what an agent needs; return the names of their goal states, and tokens."""
+    names = [f"web-{number}" for number in range(count)]
+    return [(name_of(name, ANCHOR), credentials.issue(api, name, ANCHOR)) for name in names]
 
 
 async def storm(
@@ -24,7 +34,7 @@ async def storm(
     Args:
         cluster: whose API server it is.
         namespace: of the machines.
-        machines: names and tokens, over which the agents are spread.
+        machines: names of goal states and tokens, over which the agents are spread.
         count: of agents.
         times: that they come.
 

@@ -40,7 +40,7 @@ class Agents:
                     self._carry_out(goal)
 
     def _carry_out(self, goal: Object) -> None:
-        name, reported = goal["metadata"]["name"], (goal.get("status") or {}).get("extensions") or {}
+        name, reported = goal["spec"]["vmName"], (goal.get("status") or {}).get("extensions") or {}
         answers: dict[str, Any] = {}
         entries = {entry["name"]: entry for entry in goal["spec"].get("extensions") or ()}
         for entry in entries.values():

@@ -194,14 +194,14 @@ def test_a_fleet_that_was_enrolled_in_one_hour_is_not_renewed_in_one() -> None:
 
 
 def test_a_machine_may_read_its_own_goal_write_that_ones_status_and_renew_its_lease() -> None:
-    made = identity.belongings(virtual_machine.parse(objects.machine("web-1")))
+    made = identity.belongings(virtual_machine.parse(objects.machine("web-1")), "01234567-89ab-cdef-0123-456789abcdef")
 
     assert len(made) == len(identity.KINDS)
     assert {obj["metadata"]["name"] for obj in made} == {"vmext-vm-web-1"}
     role = next(obj for obj in made if obj["kind"] == "Role")
     assert [(rule["resources"], rule["resourceNames"], rule["verbs"]) for rule in role["rules"]] == [
-        (["goalstates"], ["web-1"], ["get", "list", "watch"]),
-        (["goalstates/status"], ["web-1"], ["patch"]),
+        (["goalstates"], ["web-1-0123456789ab"], ["get", "list", "watch"]),
+        (["goalstates/status"], ["web-1-0123456789ab"], ["patch"]),
         (["leases"], ["vmext-vm-web-1"], ["get", "update"]),
     ]
 

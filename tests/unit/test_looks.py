@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import itertools
-from typing import Any
-
 from support import objects
 from vmext_operator.api import virtual_machine
-from vmext_operator.api.credential import LOOK_AGAIN
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.control import looks
 from vmext_operator.control.looks import Looks
@@ -27,17 +23,8 @@ class Watch:
         return self.looks.due_in_s(machine, has_other_anchor=has_other_anchor)
 
 
-def machine(name: str = "web-1", *, asked: str = "", known: bool = True) -> VirtualMachine:
-    obj: dict[str, Any] = objects.machine(name, annotations={LOOK_AGAIN: asked} if asked else {})
-    if known:
-        obj["status"]["credential"] = {"anchorUID": "anchor"}
-    return virtual_machine.parse(obj)
-
-
-def test_a_machine_of_which_nothing_is_known_is_given_everything_at_once() -> None:
-    watch = Watch()
-    assert watch.due_in_s(machine(known=False)) <= 0
-    assert watch.look(machine(known=False))
+def machine(name: str = "web-1") -> VirtualMachine:
+    return virtual_machine.parse(objects.machine(name))
 
 
 def test_without_a_reason_every_machine_is_looked_at_now_and_then_and_seldom_thoroughly() -> None:
@@ -57,22 +44,6 @@ def test_the_thorough_looks_of_a_fleet_are_spread_as_all_looks_are() -> None:
     sooner, later = (sum(watch.look(one) for one in half) for half in (fleet[:200], fleet[200:]))
     assert 10 < sooner < 40
     assert 10 < later < 40
-
-
-def test_who_asks_is_looked_at_at_once_and_thoroughly() -> None:
-    watch = Watch()
-    watch.look(machine())
-    assert watch.due_in_s(machine(asked="now")) <= 0
-    assert watch.look(machine(asked="now"))
-    assert watch.due_in_s(machine(asked="now")) == looks.EVERY_S
-
-
-def test_after_a_start_those_who_have_asked_some_time_take_turns() -> None:
-    watch = Watch()
-    due = [watch.due_in_s(machine(f"vm-{number}", asked="once")) for number in range(100)]
-    assert due[0] <= 0
-    assert all(0.1 < later - sooner < 0.3 for sooner, later in itertools.pairwise(due))
-    assert watch.due_in_s(machine("vm-50", asked="once")) == due[50], "asking again does not lose the turn"
 
 
 def test_another_anchor_is_a_reason_but_not_at_every_report() -> None:

@@ -21,12 +21,12 @@ def world(
     """Return a world in which web-1 is told what those extensions declare."""
     machine = vm or objects.machine()
     catalog = IMAGES if images is None else images
-    goal = compiled(*extensions, images=catalog, machine=machine).goal
+    goal = objects.goal_state("web-1", compiled(*extensions, images=catalog, machine=machine).goal.render())
     return World(
         {WEB: machine},
         {Key("default", one["metadata"]["name"]): one for one in extensions},
         {Key("", one["metadata"]["name"]): one for one in catalog},
-        {WEB: objects.goal_state("web-1", goal.render())},
+        {Key("default", goal["metadata"]["name"]): goal},
     )
 
 

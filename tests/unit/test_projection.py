@@ -27,6 +27,7 @@ ENTRY: dict[str, Any] = {
         "package": {"urls": ["http://127.0.0.1/x.zip"], "sha256": "0" * 64, "sizeBytes": 1},
     },
 }
+EMPTY = Goal("web-1", "u", objects.ANCHOR, "h", 0, ()).render()
 GOAL_SPEC: dict[str, Any] = {"vmUID": "u", "modelHash": "h", "lastSequenceNumber": 3, "extensions": [ENTRY]}
 
 
@@ -162,7 +163,11 @@ def test_a_machine_counts_its_extensions() -> None:
         for answer in (objects.answer(ENTRY), objects.answer(ENTRY, "Failed"), None)
     ]
     report = goal_state.parse(
-        objects.goal_state("web-1", Goal("u", "h", 0, ()).render(), {"agentVersion": "1", "guest": {"os": "debian"}})
+        objects.goal_state(
+            "web-1",
+            EMPTY,
+            {"agentVersion": "1", "guest": {"os": "debian"}},
+        )
     ).report
     machine = virtual_machine.parse(objects.machine())
     status = machine_status.project(machine, report, Presence.THERE, projected, "", NOON)
@@ -175,7 +180,7 @@ def test_a_machine_counts_its_extensions() -> None:
 
 def of_machine(kind: str, refused: str = "", **credential: str) -> tuple[str, str]:
     machine = objects.machine() | {"status": {"credential": {"anchorUID": "a", **credential}}}
-    report = goal_state.parse(objects.goal_state("web-1", Goal("u", "h", 0, ()).render(), {"agentVersion": "1"})).report
+    report = goal_state.parse(objects.goal_state("web-1", EMPTY, {"agentVersion": "1"})).report
     status = machine_status.project(virtual_machine.parse(machine), report, Presence.THERE, (), refused, NOON)
     found = conditions.find(status["conditions"], kind)
     assert found is not None

@@ -65,6 +65,7 @@ def at(
     offline: bool = False,
     age_s: float = 0,
     deleted: bool = False,
+    enrolled: bool = True,
     **spec: Any,
 ) -> tuple[projection.Situation, float]:
     """Return where an extension stands, and for how long."""
@@ -73,7 +74,7 @@ def at(
     extension = objects.extension(generation=GENERATION, spec=spec, **(GONE if deleted else {}))
     found = virtual_machine_extension.parse(extension)
     entry = parsed.goal.extensions[0] if held is None or held is PAUSED else None
-    return projection.Situation(found, entry, held, parsed.report, presence, offline), age_s
+    return projection.Situation(found, entry, held, parsed.report, presence, offline, enrolled), age_s
 
 
 def stalls(reason: Reason) -> verdict.Held:
@@ -83,7 +84,8 @@ def stalls(reason: Reason) -> verdict.Held:
 HANDLER_FAILED = {"status": "NotReady", "message": "no"}
 EXTENSIONS = {
     "its machine is not declared": at(None, verdict.waits(Reason.VIRTUAL_MACHINE_NOT_FOUND, "m"), presence=NEVER),
-    "its machine's agent has never reported": at(presence=NEVER),
+    "no machine is enrolled as its machine, or one is no longer": at(presence=NEVER, enrolled=False),
+    "its machine's agent has not reported since its goal state was made": at(presence=NEVER),
     "the same, and the machine may be off": at(presence=NEVER, offline=True),
     "the machine has not begun": at(),
     "the machine downloads the package": at(running("Download")),
@@ -136,9 +138,11 @@ EXTENSIONS = {
     "it is being deleted while the machine is paused": at(ONE_BEFORE, PAUSED, deleted=True),
     "its machine is being deleted and it is not": at(ONE_BEFORE, verdict.waits(Reason.VIRTUAL_MACHINE_DELETING, "m")),
 }
+PINNED = {"anchorUID": "a", "certificate": "PEM", "thumbprint": "AB" * 20}
 EXPIRED = {"anchorUID": "a", "expiresAt": "2026-01-02T11:00:00Z"}
 MACHINES: dict[str, tuple[Presence, dict[str, Any], dict[str, Any]]] = {
-    "no agent has ever reported": (NEVER, {}, {}),
+    "no machine is enrolled as it, or one is no longer": (NEVER, {}, {"anchorUID": "a"}),
+    "its agent has not reported since its goal state was made": (NEVER, {}, PINNED),
     "the same, and it may be off": (NEVER, {"readiness": "AllowOffline"}, {}),
     "its agent reports": (THERE, {}, {}),
     "its agent is silent for longer than unreachableAfter": (SILENT, {}, {}),

@@ -99,7 +99,9 @@ def _operator(cluster: Cluster, namespace: str, now: datetime) -> Finding:
 
 
 def _machines(cluster: Cluster, named: Sequence[Object] | None, now: datetime) -> Iterator[Finding]:
+    from kubectl_vmext import enrolment
     from kubectl_vmext.cluster import EXTENSIONS, GOALS, MACHINES
+    from vmext_operator.api import goal_state
 
     every = list(cluster.list(cluster.of(MACHINES))) if named is None else named
     extensions: dict[str, list[Object]] = {}
@@ -108,7 +110,7 @@ def _machines(cluster: Cluster, named: Sequence[Object] | None, now: datetime) -
     for one in every:
         name = one["metadata"]["name"]
         try:
-            goal = cluster.get(cluster.of(GOALS, name))
+            goal = cluster.get(cluster.of(GOALS, goal_state.name_of(name, enrolment.anchor(one))))
             lease = cluster.get(_LEASES.format(cluster.namespace, f"vmext-vm-{name}"))
         except NoRightsError as error:
             yield warn(name, f"it can't be looked into: {error}", "ask for get on goalstates.vmext.dev and leases")

@@ -68,6 +68,8 @@ def _enrolled(machine: Object) -> Finding:
         # What follows the semicolon is the remedy in its own words.
         said = f"{found['reason']}: {found['message'].partition(';')[0]}"
         return warn(name, said, f"kubectl vmext enroll {name}")
+    if found is not None and found["reason"] == "RenewalOverdue":
+        return warn(name, found["message"].partition("; see")[0], f"on {name}: vmext-agent status")
     thumbprint = (status.get("credential") or {}).get("thumbprint")
     return ok(name, f"enrolled as {thumbprint}" if thumbprint else "enrolled")
 

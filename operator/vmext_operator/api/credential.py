@@ -10,8 +10,6 @@ from typing import Any
 from vmext_operator.api import fields
 
 PREFIX = "vmext-vm-"
-#: An annotation of a VirtualMachine: whoever changes it has the operator look at the machine's anchor at once.
-LOOK_AGAIN = "vmext.dev/credential-changed"
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -110,12 +108,14 @@ class Held:
         bound_uid: of the Secret that it is bound to, empty for one that does not end.
         issued_at: when it was.
         expires_at: when it ends, ``NEVER`` where it does not.
+        renewal_error: why the next one, or the next key, is not taken yet, in the machine's words; empty for nothing.
     """
 
     id: str
     bound_uid: str
     issued_at: datetime
     expires_at: datetime
+    renewal_error: str = ""
 
 
 def parse_held(obj: Mapping[str, Any], path: str) -> Held:
@@ -126,4 +126,5 @@ def parse_held(obj: Mapping[str, Any], path: str) -> Held:
         bound_uid=fields.optional(obj, path, "boundUID", str) or "",
         issued_at=LONG_AGO if issued is None else fields.time(issued, f"{path}.issuedAt"),
         expires_at=NEVER if expires is None else fields.time(expires, f"{path}.expiresAt"),
+        renewal_error=fields.optional(obj, path, "renewalError", str) or "",
     )

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vmext_operator.api import credential, extension_image, fields, meta, protected
+from vmext_operator.api.meta import Key
 from vmext_operator.errors import ParseError
 
 PLURAL = "goalstates"
 KIND = "GoalState"
+#: An annotation of a GoalState: its enrolment is revoked, and nothing more is written to it. People and tools set it.
+REVOKED = "vmext.dev/revoked"
+#: How many hexadecimal digits of an anchor's UID are in a name: all of them are random, and nobody guesses so many.
+_DIGITS = 12
 #: That a machine can say it has taken: there is always a higher one, and every JSON parser keeps it as it is.
 MAX_SEQUENCE_NUMBER = (1 << 53) - 1
 
@@ -100,9 +105,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The spec of a GoalState; entries are in order of their names."""
+    """The spec of a GoalState; entries are in order of their names.
 
+    ``vm_name``, ``vm_uid`` and ``anchor_uid`` say which enrolment of which machine it is for.
+    """
+
+    vm_name: str
     vm_uid: str
+    anchor_uid: str
     model_hash: str
     last_sequence_number: int
     extensions: tuple[Entry, ...]
@@ -119,7 +129,9 @@ class Goal:
         """Return the goal as the API has it."""
         return fields.without_none(
             {
+                "vmName": self.vm_name,
                 "vmUID": self.vm_uid,
+                "anchorUID": self.anchor_uid,
                 "modelHash": self.model_hash,
                 "lastSequenceNumber": self.last_sequence_number,
                 "heartbeatSeconds": self.heartbeat_seconds,
@@ -171,11 +183,34 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class GoalState:
-    """A GoalState as it stands in the API server; report is None until an agent has reported."""
+    """A GoalState as it stands in the API server.
+
+    Attributes:
+        meta: of the object.
+        goal: what is wanted.
+        report: what the agent reported, None before it has.
+        is_revoked: whether somebody marked it: the enrolment that it belongs to has ended.
+    """
 
     meta: meta.Meta
     goal: Goal
     report: Report | None
+    is_revoked: bool = False
+
+    @property
+    def vm_key(self) -> Key:
+        """Return the key of the machine that it is for."""
+        return Key(self.meta.key.namespace, self.goal.vm_name)
+
+
+def name_of(vm_name: str, anchor_uid: str) -> str:
+    """Return the name of a machine's GoalState for one enrolment.
+
+    Who was enrolled before may still have a watch open, and the API server asks for its token no more. A watch of one
+    name never gets an object of another, so that each enrolment has a GoalState of its own, by a name that nobody can
+    guess (design, 10).
+    """
+    return f"{vm_name}-{anchor_uid.replace('-', '')[:_DIGITS]}"
 
 
 def parse(obj: Mapping[str, Any]) -> GoalState:
@@ -184,10 +219,13 @@ def parse(obj: Mapping[str, Any]) -> GoalState:
     entries = fields.field(spec, "spec", "extensions", list)
     status = fields.optional(obj, "object", "status", dict)
     token = fields.optional(spec, "spec", "credential", dict)
+    annotations = fields.optional(fields.field(obj, "object", "metadata", dict), "metadata", "annotations", dict) or {}
     return GoalState(
         meta=meta.parse(obj),
         goal=Goal(
+            vm_name=fields.field(spec, "spec", "vmName", str),
             vm_uid=fields.field(spec, "spec", "vmUID", str),
+            anchor_uid=fields.field(spec, "spec", "anchorUID", str),
             model_hash=fields.field(spec, "spec", "modelHash", str),
             last_sequence_number=fields.field(spec, "spec", "lastSequenceNumber", int),
             extensions=tuple(
@@ -201,6 +239,7 @@ def parse(obj: Mapping[str, Any]) -> GoalState:
             heartbeat_seconds=fields.optional(spec, "spec", "heartbeatSeconds", int),
         ),
         report=None if not status else _report(status),
+        is_revoked=REVOKED in annotations,
     )
 
 

@@ -29,7 +29,6 @@ class VirtualMachine:
         allows_offline: whether it counts as ready while it is unreachable or was never enrolled.
         status: as it stands.
         credential: what it is known by.
-        look_again: the annotation that asks for another look at its anchor.
     """
 
     meta: meta.Meta
@@ -40,7 +39,16 @@ class VirtualMachine:
     allows_offline: bool
     status: Mapping[str, Any]
     credential: credential.Pinned | None
-    look_again: str
+
+    @property
+    def anchor_uid(self) -> str:
+        """Return the UID of the Secret that its tokens are bound to, empty before it has one."""
+        return self.credential.anchor_uid if self.credential is not None else ""
+
+    @property
+    def is_enrolled(self) -> bool:
+        """Tell whether a certificate is pinned for it."""
+        return self.credential is not None and bool(self.credential.certificate)
 
     @property
     def heartbeat_s(self) -> int:
@@ -54,7 +62,6 @@ def parse(obj: Mapping[str, Any]) -> VirtualMachine:
     status = fields.optional(obj, "object", "status", dict) or {}
     pinned = fields.optional(status, "status", "credential", dict)
     silence = fields.optional(spec, "spec", "unreachableAfter", str) or DEFAULT_UNREACHABLE_AFTER
-    annotations = fields.optional(fields.field(obj, "object", "metadata", dict), "metadata", "annotations", dict) or {}
     return VirtualMachine(
         meta=meta.parse(obj),
         location=fields.optional(spec, "spec", "location", str),
@@ -64,5 +71,4 @@ def parse(obj: Mapping[str, Any]) -> VirtualMachine:
         allows_offline=fields.optional(spec, "spec", "readiness", str) == "AllowOffline",
         status=status,
         credential=None if not pinned else credential.parse_pinned(pinned, "status.credential"),
-        look_again=str(annotations.get(credential.LOOK_AGAIN, "")),
     )

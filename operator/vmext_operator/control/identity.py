@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from vmext_operator.api import virtual_machine
@@ -17,11 +18,12 @@ from vmext_operator.control import looks
 from vmext_operator.control.looks import Looks
 from vmext_operator.control.writer import Clock, Writer
 from vmext_operator.core import identity, merge_patch
-from vmext_operator.errors import NotFoundError, RefusedError
+from vmext_operator.errors import ConflictError, NotFoundError, RefusedError, TransientClusterError
 
 logger = logging.getLogger(__name__)
 
 _LOOK_FOR_TOKEN_S = 1.0
+_AT_ONCE_S = 0.0
 #: When a token that was refused is asked for again.
 _ASK_AGAIN_S = 60.0
 
@@ -62,15 +64,21 @@ class Keeper:
         self._long_lived = long_lived
         self._looks = Looks(clock.monotonic)
 
-    async def keep(self, machine: VirtualMachine, goal_state: GoalState | None) -> Known:
-        """Bring a machine's identity to where it should be. Raises ClusterError."""
+    async def keep(self, machine: VirtualMachine, goal_state: GoalState | None, former: Sequence[GoalState]) -> Known:
+        """Bring a machine's identity to where it should be. Raises ClusterError.
+
+        Args:
+            machine: whose identity it is.
+            goal_state: of its present enrolment, None where there is none: before one is made its anchor is looked at.
+            former: those of enrolments that have ended.
+        """
         report = goal_state.report if goal_state is not None else None
         request = report.request if report is not None else None
         held = report.held if report is not None else None
-        anchor_uid = machine.credential.anchor_uid if machine.credential is not None else ""
+        anchor_uid = machine.anchor_uid
         look_in_s = self._looks.due_in_s(machine, has_other_anchor=self._has_other_anchor(machine, report))
-        if look_in_s <= 0:
-            anchor_uid = await self._anchor(machine)
+        if look_in_s <= 0 or machine.credential is None or goal_state is None:
+            anchor_uid = await self._anchor(machine, {one.goal.anchor_uid for one in former if one.is_revoked})
             self._looks.took(machine)
             look_in_s = looks.EVERY_S
         settled = identity.settle(machine.credential, anchor_uid, request, held, machine.meta.uid)
@@ -89,9 +97,18 @@ class Keeper:
         else:
             token, renew_in_s = await self._renew(machine, settled.pinned, held, token)
         times = [look_in_s, *(() if renew_in_s is None else (renew_in_s,))]
-        if held is not None and held.expires_at > self._clock.now():
-            times.append((held.expires_at - self._clock.now()).total_seconds())
+        if held is not None:
+            # Each changes what is said of the machine.
+            moments = (identity.overdue_from(held), held.expires_at)
+            times += [(at - self._clock.now()).total_seconds() for at in moments if at > self._clock.now()]
         return Known(settled.refused, token, max(0.0, min(times)) + 0.1)
+
+    async def still_has(self, machine: VirtualMachine, anchor_uid: str) -> bool:
+        """Tell whether a machine's anchor is still the one that something was made for. Raises ClusterError."""
+        found = await self._requests.find(
+            identities.SECRETS, Key(machine.meta.key.namespace, identity.account(machine.meta.key.name))
+        )
+        return found is not None and found["uid"] == anchor_uid
 
     async def release(self, key: Key) -> None:
         """Take away all that a machine was given; its tokens end with its anchor. Raises ClusterError."""
@@ -107,31 +124,31 @@ class Keeper:
     @staticmethod
     def _has_other_anchor(machine: VirtualMachine, report: Report | None) -> bool:
         request = report.request if report is not None else None
-        return (
-            request is not None
-            and machine.credential is not None
-            and (request.anchor_uid != machine.credential.anchor_uid)
-        )
+        return request is not None and machine.credential is not None and request.anchor_uid != machine.anchor_uid
 
-    async def _anchor(self, machine: VirtualMachine) -> str:
-        """Return the UID of a machine's anchor, made with all that belongs to the machine where it is missing."""
+    async def _anchor(self, machine: VirtualMachine, revoked: Set[str]) -> str:
+        """Return the UID of a machine's anchor, made with all that belongs to the machine where it is missing.
+
+        One of those that are revoked goes, and another takes its place.
+        """
         namespace, name = machine.meta.key
         own = Key(namespace, identity.account(name))
         found = await self._requests.find(identities.SECRETS, own)
         is_own = found is not None and (found.get("annotations") or {}).get("vmext.dev/vm-uid") == machine.meta.uid
-        if found is not None and is_own and not self._looks.is_thorough(machine):
-            return str(found["uid"])
-        for kind, obj in zip(identity.KINDS, identity.belongings(machine), strict=True):
-            await self._requests.apply(kind, own, obj)
-        if found is not None and not is_own:
-            # Of another machine that had this name: its tokens must not be this one's.
+        if found is not None and (not is_own or found["uid"] in revoked):
+            # Of another machine that had this name, or of whoever had this one: its tokens must not be this one's.
             await self._end_tokens(machine.meta.key)
             found = None
         if found is None:
             found = await self._requests.create(identities.SECRETS, namespace, identity.anchor(machine))
         if found is None:
-            found = await self._requests.find(identities.SECRETS, own)
-        return "" if found is None else str(found["uid"])
+            raise TransientClusterError(f"creating Secret {own}", 409, "it has just been made; it is read again")
+        anchor_uid = str(found["uid"])
+        # What is known of the machine is written last: until then all of it is made again.
+        if anchor_uid != machine.anchor_uid or self._looks.is_thorough(machine):
+            for kind, obj in zip(identity.KINDS, identity.belongings(machine, anchor_uid), strict=True):
+                await self._requests.apply(kind, own, obj)
+        return anchor_uid
 
     async def _end_others(self, machine: VirtualMachine, pinned: Pinned, *, acknowledged: bool) -> None:
         """End the tokens of a machine that are of no use any more, whoever has got hold of them."""
@@ -163,6 +180,11 @@ class Keeper:
                 error,
             )
             return token, _ASK_AGAIN_S
+        except (NotFoundError, ConflictError) as error:
+            # What it is to be bound to is gone, or another one: deleted by hand, and nobody has said so.
+            logger.warning("token not minted vm=%s error=%s; its anchor is looked at", machine.meta.key, error)
+            self._looks.ask(machine)
+            return token, _AT_ONCE_S
         return token, identity.renew_in_s(pinned, held, token, uid, self._clock.now())
 
     async def _give_for_good(

@@ -16,14 +16,10 @@ _THOROUGH_EVERY = 8
 SETTLED_AFTER_S = 300.0
 #: Whatever a machine proposes, it is looked at no more often than this.
 _AGAIN_AFTER_S = 5.0
-#: Between two machines of which nobody knows, after a start, whether what they ask for was seen before it.
-_BETWEEN_S = 0.2
 
 
 class _Look(NamedTuple):
     at: float
-    #: What the machine's annotation was.
-    asked: str
     number: int
 
 
@@ -39,34 +35,38 @@ class Looks:
         self._begun = clock()
         #: By machine's UID.
         self._last: dict[str, _Look] = {}
-        self._turns: dict[str, float] = {}
-        self._last_turn = float("-inf")
+        self._asked: set[str] = set()
 
     def due_in_s(self, machine: VirtualMachine, *, has_other_anchor: bool) -> float:
-        """Return in how many seconds a machine's anchor is to be looked at, 0 or less for now."""
+        """Return in how many seconds a machine's anchor is to be looked at without need, 0 or less for now.
+
+        Args:
+            machine: whose anchor it is.
+            has_other_anchor: the machine says that it was enrolled for another one.
+        """
         now, uid = self._clock(), machine.meta.uid
         last = self._last.get(uid)
-        if machine.credential is None or (last is not None and last.asked != machine.look_again):
+        if uid in self._asked:
             return 0.0
         if has_other_anchor:
             return 0.0 if last is None else last.at + _AGAIN_AFTER_S - now
         if last is not None:
             return last.at + EVERY_S - now
         # After a start everything is as it was: there is no need to look at a whole fleet at once.
-        turn = self._turn(uid) if machine.look_again else self._begun + SETTLED_AFTER_S + EVERY_S * share(uid)
-        return turn - now
+        return self._begun + SETTLED_AFTER_S + EVERY_S * share(uid) - now
 
     def is_thorough(self, machine: VirtualMachine) -> bool:
         """Tell whether the look that is due is one after all that the machine was given."""
-        last = self._last.get(machine.meta.uid)
-        is_asked = machine.credential is None or (last is not None and last.asked != machine.look_again)
-        return is_asked or self._number(machine) % _THOROUGH_EVERY == 0
+        return self._number(machine) % _THOROUGH_EVERY == 0
+
+    def ask(self, machine: VirtualMachine) -> None:
+        """Have a machine's anchor looked at at once: there is reason to believe that it is another one."""
+        self._asked.add(machine.meta.uid)
 
     def took(self, machine: VirtualMachine) -> None:
         """Take note of a look that went well."""
-        uid = machine.meta.uid
-        self._last[uid] = _Look(self._clock(), machine.look_again, self._number(machine))
-        self._turns.pop(uid, None)
+        self._asked.discard(machine.meta.uid)
+        self._last[machine.meta.uid] = _Look(self._clock(), self._number(machine))
 
     def _number(self, machine: VirtualMachine) -> int:
         last = self._last.get(machine.meta.uid)
@@ -74,8 +74,3 @@ class Looks:
             return last.number + 1
         # Of another share than its turn: else the thorough looks of a whole fleet come one after another.
         return int(_THOROUGH_EVERY * share(f"{machine.meta.uid} thorough"))
-
-    def _turn(self, uid: str) -> float:
-        if uid not in self._turns:
-            self._turns[uid] = self._last_turn = max(self._last_turn + _BETWEEN_S, self._clock())
-        return self._turns[uid]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vmext_operator.api import virtual_machine, virtual_machine_extension
-from vmext_operator.api.goal_state import EntryState, Goal, GoalState
+from vmext_operator.api.goal_state import EntryState, Goal
 from vmext_operator.api.meta import Key
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
@@ -41,7 +41,7 @@ from vmext_operator.core.declared import Declared
 from vmext_operator.core.farewell import Said
 from vmext_operator.core.reachability import Presence
 from vmext_operator.core.reasons import Reason
-from vmext_operator.errors import NotFoundError
+from vmext_operator.errors import NotFoundError, TransientClusterError
 
 #: What lasts less is not written: a fast extension costs one status write, not three.
 WORTH_WRITING_AFTER_S = 1.0
@@ -107,7 +107,7 @@ class Reconciler:
         self._vault.keep(key, loaded.uids)
         if loaded.machine is None:
             return await self._without_machine(loaded)
-        known = await self._identify(loaded.machine, loaded.goal_state)
+        known = await self._identify(loaded.machine, loaded)
         # What was written meanwhile is in the store.
         loaded = scope.load(self._store, key)
         machine = loaded.machine
@@ -119,8 +119,8 @@ class Reconciler:
             machine=machine,
             extensions=considered,
             catalog=loaded.catalog,
-            last=loaded.goal_state.goal if loaded.goal_state is not None else None,
-            report=loaded.report,
+            last=loaded.last.goal if loaded.last is not None else None,
+            report=loaded.last.report if loaded.last is not None else None,
             gone=await self._confirm_gone(loaded),
             now=self._clock.now(),
             credential=known.token,
@@ -128,12 +128,12 @@ class Reconciler:
             paused=self._paused,
         )
         images = settings_check.chosen_images(declared)
-        found = await self._vault.seal(machine, considered, loaded.goal_state, images)
+        found = await self._vault.seal(machine, considered, loaded.last, images)
         refused = self._checker.refusals(declared, images)
         compiled = goal_compile.compile_goal(replace(declared, protected=found.sealed, refused=refused))
         await self._protect(loaded.extensions, compiled.goal)
         if machine.meta.deleted is None or loaded.goal_state is not None:
-            await self._writer.write_goal(key, loaded.goal_state, compiled.goal)
+            await self._write_goal(machine, loaded, compiled.goal)
 
         presence = self._heartbeats.presence(machine, loaded.report)
         released = await self._release(loaded, compiled.goal, presence)
@@ -151,6 +151,7 @@ class Reconciler:
                 loaded.report,
                 presence,
                 machine.allows_offline,
+                is_enrolled=machine.is_enrolled,
             )
             for extension in loaded.extensions
             if extension not in released
@@ -167,16 +168,31 @@ class Reconciler:
 
     # -- phases
 
-    async def _identify(self, machine: VirtualMachine, goal_state: GoalState | None) -> Known:
+    async def _identify(self, machine: VirtualMachine, loaded: scope.Scope) -> Known:
         """Give a machine its identity: our finalizer comes first, since what it is given is taken away again."""
+        goal_state = loaded.goal_state
         if machine.meta.deleted is not None:
             return Known("", goal_state.goal.credential if goal_state is not None else None, None)
         await self._writer.add_finalizer(virtual_machine.PLURAL, machine.meta, virtual_machine.FINALIZER)
-        return await self._keeper.keep(machine, goal_state)
+        return await self._keeper.keep(machine, goal_state, loaded.former)
+
+    async def _write_goal(self, machine: VirtualMachine, loaded: scope.Scope, goal: Goal) -> None:
+        """Write a machine's goal; what is left of enrolments that have ended goes once it is there.
+
+        An apply goes on top of the very version that it was compiled from, which was not revoked. Of what is created
+        nothing says so: therefore the anchor is looked at before it (by whoever identified the machine) and after it.
+        """
+        created = await self._writer.write_goal(machine.meta.key.namespace, loaded.goal_state, goal)
+        if created is not None and not await self._keeper.still_has(machine, goal.anchor_uid):
+            await self._writer.delete_goal_states([created])
+            raise TransientClusterError(
+                f"creating a GoalState for {machine.meta.key}", 409, "its anchor was deleted meanwhile"
+            )
+        await self._writer.delete_goal_states(loaded.former)
 
     def _considered(self, loaded: scope.Scope) -> Sequence[VirtualMachineExtension]:
         """Return the extensions to compile: nothing new comes onto a machine that is being deleted."""
-        machine, known = loaded.machine, loaded.goal_state
+        machine, known = loaded.machine, loaded.last
         if machine is None or machine.meta.deleted is None:
             return loaded.extensions
         uids = {entry.uid for entry in known.goal.extensions} if known is not None else set()
@@ -186,7 +202,7 @@ class Reconciler:
         """Return the UIDs of entries whose extension the API server itself no longer has."""
         known = {extension.meta.uid for extension in loaded.extensions}
         gone = set()
-        for entry in loaded.goal_state.goal.extensions if loaded.goal_state is not None else ():
+        for entry in loaded.last.goal.extensions if loaded.last is not None else ():
             if entry.uid in known:
                 continue
             try:
@@ -246,7 +262,7 @@ class Reconciler:
         wait_s = farewell.machine_waits_s(machine, left, goal, loaded.report, presence, self._clock.now())
         if wait_s is not None:
             return wait_s + 0.1
-        await self._writer.delete_goal_state(loaded.goal_state)
+        await self._writer.delete_goal_states(loaded.goal_states)
         await self._keeper.release(loaded.key)
         if await self._writer.remove_finalizer(virtual_machine.PLURAL, machine.meta, virtual_machine.FINALIZER):
             for extension, said in farewell.left_behind(machine, left, goal, loaded.report):
@@ -255,19 +271,19 @@ class Reconciler:
 
     async def _without_machine(self, loaded: scope.Scope) -> float | None:
         """Reconcile extensions whose machine is not declared: they wait, and their deletion waits for nothing."""
-        if loaded.goal_state is not None or self._heartbeats.has_lease(loaded.key):
+        if loaded.goal_states or self._heartbeats.has_lease(loaded.key):
             # What belonged to a machine outlived it, as when it was taken away without the operator.
             try:
                 found = await self._client.get(virtual_machine.PLURAL, loaded.key)
             except NotFoundError:
-                await self._writer.delete_goal_state(loaded.goal_state)
+                await self._writer.delete_goal_states(loaded.goal_states)
                 await self._keeper.release(loaded.key)
                 self._heartbeats.forget(loaded.key)
             else:
                 # The store is behind; that the machine came into it has put it into the queue again.
                 self._store.observe(virtual_machine.PLURAL, found)
                 return None
-        empty = Goal("", "", 0, ())
+        empty = Goal(loaded.key.name, "", "", "", 0, ())
         released = await self._release(loaded, empty, Presence.NEVER)
         held = verdict.waits(
             Reason.VIRTUAL_MACHINE_NOT_FOUND,

@@ -21,6 +21,8 @@ class Scope:
     machine: VirtualMachine | None
     extensions: Sequence[VirtualMachineExtension]
     goal_state: GoalState | None
+    #: Of enrolments that have ended, the newest first.
+    former: Sequence[GoalState]
     catalog: Mapping[str, Sequence[ExtensionImage]]
     #: By name, the machines of what these extensions depend on and that is another's.
     elsewhere: Mapping[str, str]
@@ -33,18 +35,29 @@ class Scope:
 
     @property
     def report(self) -> Report | None:
-        """Return what the machine reported, None where it never did."""
+        """Return what the machine reported in its present enrolment, None where it never did."""
         return self.goal_state.report if self.goal_state is not None else None
+
+    @property
+    def goal_states(self) -> Sequence[GoalState]:
+        """Return all that there are."""
+        return [*([] if self.goal_state is None else [self.goal_state]), *self.former]
+
+    @property
+    def last(self) -> GoalState | None:
+        """Return what the next goal goes on from: that of an enrolment which has ended, where there is none since."""
+        return self.goal_state or next(iter(self.former), None)
 
 
 def load(store: Store, key: Key) -> Scope:
     """Load the scope of a machine."""
-    extensions = store.extensions_of(key)
+    extensions, current = store.extensions_of(key), store.goal_state(key)
     return Scope(
         key=key,
         machine=store.machine(key),
         extensions=extensions,
-        goal_state=store.goal_state(key),
+        goal_state=current,
+        former=[one for one in store.goal_states(key) if one is not current],
         catalog=store.catalog(extension.handler_key for extension in extensions),
         elsewhere=_elsewhere(store, key, extensions),
     )

@@ -67,6 +67,7 @@ class Store:
         self._images = _Kind(extension_image.PLURAL, self._judged)
         self._goals = _Kind(goal_state.PLURAL, goal_state.parse)
         self._extensions_of: dict[Key, set[Key]] = {}
+        self._goals_of: dict[Key, set[Key]] = {}
         self._extensions_with: dict[str, set[Key]] = {}
         self._images_of: dict[str, set[Key]] = {}
         #: By what they depend on.
@@ -80,9 +81,18 @@ class Store:
         """Return a machine, or None where none is declared."""
         return self._machines.objects.get(key)
 
-    def goal_state(self, key: Key) -> GoalState | None:
-        """Return a machine's GoalState, or None where it has none."""
-        return self._goals.objects.get(key)
+    def goal_states(self, machine: Key) -> list[GoalState]:
+        """Return the GoalStates of a machine, the newest first: one for each enrolment of which something is left."""
+        found = [self._goals.objects[key] for key in self._goals_of.get(machine, ())]
+        return sorted(found, key=lambda one: one.meta.age_order, reverse=True)
+
+    def goal_state(self, machine: Key) -> GoalState | None:
+        """Return the GoalState of a machine's present enrolment, None where it has none, or that is revoked."""
+        declared = self._machines.objects.get(machine)
+        if declared is None or not declared.anchor_uid:
+            return None
+        found = self._goals.objects.get(Key(machine.namespace, goal_state.name_of(machine.name, declared.anchor_uid)))
+        return found if found is not None and not found.is_revoked else None
 
     def extension(self, key: Key) -> VirtualMachineExtension | None:
         """Return an extension, or None where none is declared."""
@@ -117,7 +127,7 @@ class Store:
 
     def machine_keys(self) -> set[Key]:
         """Return the keys of all machines that are declared, have extensions or have a GoalState."""
-        return {*self._machines.objects, *self._extensions_of, *self._goals.objects}
+        return {*self._machines.objects, *self._extensions_of, *self._goals_of}
 
     def _judged(self, obj: Mapping[str, Any]) -> ExtensionImage:
         """Parse an entry of the catalog, and see once whether it is signed as it has to be. Raises ParseError."""
@@ -200,13 +210,15 @@ class Store:
             kind.objects[key] = value
         one = value if value is not None else old
         if isinstance(one, VirtualMachineExtension):
-            # vmName, publisher and type can't be changed: an index entry stands as long as its object.
+            # vmName, publisher and type can't be changed: an index entry stands as long as its object. A goal's, too.
             _index(self._extensions_of, one.vm_key, key, present=value is not None)
             _index(self._extensions_with, one.handler_key, key, present=value is not None)
             self._index_names(self._dependants_of, key, _depends_on(old), _depends_on(value))
             self._index_names(self._extensions_naming, key, _secrets(old), _secrets(value))
         elif isinstance(one, ExtensionImage):
             _index(self._images_of, one.handler_key, key, present=value is not None)
+        elif isinstance(one, GoalState):
+            _index(self._goals_of, one.vm_key, key, present=value is not None)
         if not quietly and _matters(old, value):
             lane = Lane.BULK if listed else _lane_of(one)
             for machine in self._machines_of(one):
@@ -225,6 +237,8 @@ class Store:
         if isinstance(value, ExtensionImage):
             keys = self._extensions_with.get(value.handler_key, set())
             return {self._extensions.objects[key].vm_key for key in keys if key in self._extensions.objects}
+        if isinstance(value, GoalState):
+            return {value.vm_key}
         return set() if value is None else {value.meta.key}
 
 
@@ -275,6 +289,4 @@ def _matters(old: Any, new: Any) -> bool:
         after.finalizers,
     ):
         return True
-    if isinstance(new, VirtualMachine) and new.look_again != old.look_again:
-        return True
-    return isinstance(new, GoalState) and new.report != old.report
+    return isinstance(new, GoalState) and (new.report, new.is_revoked) != (old.report, old.is_revoked)

@@ -45,10 +45,15 @@ class Writer:
         self._store = store
         self._clock = clock
 
-    async def write_goal(self, key: Key, known: GoalState | None, goal: Goal) -> None:
-        """Write a goal where it differs, on top of the very version that it was compiled from. Raises ClusterError."""
+    async def write_goal(self, namespace: str, known: GoalState | None, goal: Goal) -> GoalState | None:
+        """Write a goal where it differs, on top of the very version that it was compiled from. Raises ClusterError.
+
+        Returns:
+            What was created, None where nothing was.
+        """
         if known is not None and known.goal == goal:
-            return
+            return None
+        key = Key(namespace, goal_state.name_of(goal.vm_name, goal.anchor_uid))
         if known is None:
             # A POST: one that the store does not know of yet is a conflict, and not overwritten.
             written = await self._client.create(goal_state.PLURAL, key.namespace, _goal_object(key, goal))
@@ -57,22 +62,23 @@ class Writer:
             written = await self._client.apply(goal_state.PLURAL, key, body)
         self._store.observe(goal_state.PLURAL, written, ours=True)
         logger.info(
-            "goal written vm=%s generation=%s extensions=%d sequence_number=%d",
-            key,
+            "goal written vm=%s/%s generation=%s extensions=%d sequence_number=%d",
+            namespace,
+            goal.vm_name,
             written["metadata"]["generation"],
             len(goal.extensions),
             goal.last_sequence_number,
         )
+        return goal_state.parse(written) if known is None else None
 
-    async def delete_goal_state(self, known: GoalState | None) -> None:
-        """Delete a GoalState, if it is the one that is known. Raises ClusterError."""
-        if known is None:
-            return
-        try:
-            await self._client.delete(goal_state.PLURAL, known.meta.key, uid=known.meta.uid)
-        except NotFoundError:
-            return
-        logger.info("goal state deleted vm=%s", known.meta.key)
+    async def delete_goal_states(self, known: Sequence[GoalState]) -> None:
+        """Delete GoalStates, each if it is the one that is known. Raises ClusterError."""
+        for one in known:
+            try:
+                await self._client.delete(goal_state.PLURAL, one.meta.key, uid=one.meta.uid)
+            except NotFoundError:
+                continue
+            logger.info("goal state deleted vm=%s", one.vm_key)
 
     async def add_finalizer(self, plural: str, meta: Meta, finalizer: str) -> None:
         """Put our finalizer on an object. Raises ClusterError."""
@@ -119,6 +125,11 @@ def _goal_object(key: Key, goal: Goal, **metadata: str) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
         "kind": goal_state.KIND,
-        "metadata": {"name": key.name, "namespace": key.namespace, **metadata},
+        "metadata": {
+            "name": key.name,
+            "namespace": key.namespace,
+            "labels": {"app.kubernetes.io/managed-by": "vmext", "vmext.dev/vm": goal.vm_name},
+            **metadata,
+        },
         "spec": goal.render(),
     }

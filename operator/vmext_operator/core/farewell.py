@@ -34,7 +34,7 @@ def _orphaned(message: str, *, warning: bool = True) -> Said:
 def patience_s(extension: VirtualMachineExtension, report: Report | None) -> float:
     """Return for how long after its deletion an extension waits for its machine to be done with it."""
     whole_s = float(extension.deletion_timeout_seconds)
-    return min(whole_s, FIRST_WORD_S) if report is None else whole_s
+    return min(whole_s, FIRST_WORD_S) if report is None and not _was_there(extension) else whole_s
 
 
 def say(
@@ -55,7 +55,7 @@ def say(
         presence: whether the machine's agent is there.
         now: for the deadline.
     """
-    vm, was_there = extension.vm_name, extension.status.get("sequenceNumber") is not None
+    vm, was_there = extension.vm_name, _was_there(extension)
     if entry is None:
         # It never came into a goal, or the machine's goal is gone.
         if not was_there:
@@ -65,13 +65,14 @@ def say(
         return _orphaned(f"left on {vm}: its goal is gone, and the catalog no longer has the version that is there")
     if _is_removed(entry, report):
         return Said(Reason.REMOVED.value, f"uninstalled from {vm}", warning=False)
-    if report is None:
+    if report is None and not was_there:
         deleted = extension.meta.deleted
         if deleted is not None and (now - deleted).total_seconds() < patience_s(extension, report):
             return None
         return Said(Reason.REMOVED.value, f"the agent of {vm} has never reported", warning=False)
     if entry.state is EntryState.ORPHAN:
-        why = "as its deletionPolicy says" if extension.orphan_on_delete else "it did not uninstall it in time"
+        late = "it did not uninstall it in time" if report is not None else "no machine is enrolled as it"
+        why = "as its deletionPolicy says" if extension.orphan_on_delete else late
         return _orphaned(f"left on {vm}: {why}", warning=not extension.orphan_on_delete)
     if machine is not None and machine.meta.deleted is not None and presence is not Presence.THERE:
         return _orphaned(f"left on {vm}: that is being deleted too, and can't be reached")
@@ -122,6 +123,11 @@ def left_behind(
             why = "it was not uninstalled in time" if machine.uninstalls else "as its deletionPolicy says"
             found.append((extension, _orphaned(f"left on {extension.vm_name}, which is no longer declared: {why}")))
     return found
+
+
+def _was_there(extension: VirtualMachineExtension) -> bool:
+    """Tell whether a machine has said that it took an extension up, in an enrolment that may have ended."""
+    return extension.status.get("sequenceNumber") is not None
 
 
 def _is_removed(entry: Entry, report: Report | None) -> bool:

@@ -64,6 +64,8 @@ def compile_goal(declared: Declared) -> Compiled:
     }
     kept = replace(
         last,
+        vm_uid=goal.vm_uid,
+        anchor_uid=goal.anchor_uid,
         credential=goal.credential,
         thumbprint=goal.thumbprint,
         heartbeat_seconds=goal.heartbeat_seconds,
@@ -131,7 +133,9 @@ def _compile(declared: Declared) -> Compiled:
     entries = dependencies.without_circles(entries, fresh)
     return Compiled(
         goal=Goal(
+            vm_name=declared.machine.meta.key.name,
             vm_uid=declared.machine.meta.uid,
+            anchor_uid=declared.machine.anchor_uid,
             model_hash=model_hash,
             last_sequence_number=numbers.highest,
             extensions=tuple(entries[name] for name in sorted(entries)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from vmext_operator.api import GROUP
+from vmext_operator.api import GROUP, goal_state
 from vmext_operator.api.credential import NEVER, PREFIX, CertificateRequest, Held, NextToken, Pinned
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.core import certificate
@@ -26,6 +26,8 @@ KINDS = (
 #: A token is renewed when between these parts of its life are over: which one, the machine's UID says, so that a fleet
 #: that was enrolled in one hour is not renewed in one.
 _RENEWED_FROM, _RENEWED_TO = 0.5, 0.6
+#: From this part of a token's life on its renewal is overdue: a machine that is there takes another within seconds.
+_OVERDUE_FROM = 0.7
 #: What was minted is given this long to be taken before another one is.
 _TAKEN_WITHIN_S = 600.0
 #: A machine whose tokens live shorter than this is shut out by a week's holiday.
@@ -65,14 +67,15 @@ def long_lived_id(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()[:32]
 
 
-def belongings(machine: VirtualMachine) -> Sequence[dict[str, Any]]:
+def belongings(machine: VirtualMachine, anchor_uid: str) -> Sequence[dict[str, Any]]:
     """Return what a machine is given besides its anchor, in the order of ``KINDS``.
 
-    Its account may read its own goal state by name, write that one's status, and renew its own Lease: nothing else.
+    Its account may read the goal state of its present enrolment by name, write that one's status, and renew its own
+    Lease: nothing else.
     """
     name, namespace = machine.meta.key.name, machine.meta.key.namespace
     own = metadata(machine)
-    by_name = {"apiGroups": [GROUP], "resourceNames": [name]}
+    by_name = {"apiGroups": [GROUP], "resourceNames": [goal_state.name_of(name, anchor_uid)]}
     rules = [
         {**by_name, "resources": ["goalstates"], "verbs": ["get", "list", "watch"]},
         {**by_name, "resources": ["goalstates/status"], "verbs": ["patch"]},
@@ -174,6 +177,22 @@ def renew_in_s(
         # It has not taken yet what it was given. While that is good it is given nothing else.
         due = max(due, _expiry(upcoming) - timedelta(seconds=_TAKEN_WITHIN_S))
     return max(0.0, (due - now).total_seconds())
+
+
+def overdue(held: Held | None, now: datetime) -> str:
+    """Return why a machine's token is not renewed though it is time, in words; empty where it need not be yet.
+
+    A machine that is switched off says nothing: that it is unreachable is said elsewhere.
+    """
+    if held is None or not overdue_from(held) <= now < held.expires_at:
+        return ""
+    why = f"the machine says: {held.renewal_error}" if held.renewal_error else "the machine has not taken another one"
+    return f"its token ends at {held.expires_at.strftime('%Y-%m-%dT%H:%M:%SZ')} and is not renewed: {why}"
+
+
+def overdue_from(held: Held) -> datetime:
+    """Return from when on a token should have been renewed."""
+    return NEVER if held.expires_at == NEVER else held.issued_at + (held.expires_at - held.issued_at) * _OVERDUE_FROM
 
 
 def wants_long_lived(pinned: Pinned, held: Held | None, upcoming: NextToken | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from vmext_operator.api import conditions, fields
 from vmext_operator.api.goal_state import Report
 from vmext_operator.api.virtual_machine import VirtualMachine
-from vmext_operator.core.identity import SHORT_LIFETIME_S
+from vmext_operator.core.identity import SHORT_LIFETIME_S, overdue
 from vmext_operator.core.projection import Projected
 from vmext_operator.core.reachability import CONDITION, Presence
 from vmext_operator.core.reasons import Reason
@@ -39,7 +39,7 @@ def project(
     wanted = (
         _ready(machine, presence, now),
         _reachable(machine, presence),
-        _enrolled(machine, refused),
+        _enrolled(machine, refused, overdue(report.held if report is not None else None, now)),
         *_paused(machine, paused=paused),
     )
     verdicts = [{condition.type: condition.status for condition in projected.conditions} for projected in extensions]
@@ -70,6 +70,9 @@ def _ready(machine: VirtualMachine, presence: Presence, now: datetime) -> condit
     if pinned is not None and pinned.expires_at and datetime.fromisoformat(pinned.expires_at) <= now:
         reason = Reason.CREDENTIAL_EXPIRED
         message = f"its token ended at {pinned.expires_at}; enrol it anew: kubectl vmext enroll {name}"
+    elif presence is Presence.NEVER and not machine.is_enrolled:
+        reason = Reason.NOT_ENROLLED
+        message = f"no machine is enrolled as {name}; enrol one: kubectl vmext enroll {name}"
     elif presence is Presence.NEVER:
         reason = Reason.AGENT_NEVER_REPORTED
         message = "no agent has reported for this machine; install the agent on it and start it"
@@ -108,7 +111,7 @@ def _silence(machine: VirtualMachine) -> str:
     )
 
 
-def _enrolled(machine: VirtualMachine, refused: str) -> conditions.Condition:
+def _enrolled(machine: VirtualMachine, refused: str, late: str) -> conditions.Condition:
     pinned = machine.credential
     if refused:
         return conditions.Condition("Enrolled", "False", Reason.CERTIFICATE_REFUSED.value, refused)
@@ -116,6 +119,9 @@ def _enrolled(machine: VirtualMachine, refused: str) -> conditions.Condition:
         message = f"no certificate is pinned for it; enrol it: kubectl vmext enroll {machine.meta.key.name}"
         return conditions.Condition("Enrolled", "False", Reason.NOT_ENROLLED.value, message)
     message = f"it is known by the certificate {pinned.thumbprint}"
+    if late:
+        message = f"{late}; see vmext-agent status there. {message}"
+        return conditions.Condition("Enrolled", "True", Reason.RENEWAL_OVERDUE.value, message)
     if pinned.lifetime_s is not None and 0 < pinned.lifetime_s < SHORT_LIFETIME_S:
         message += (
             f"; its tokens are granted for {_hours(pinned.lifetime_s)} alone: switched off for longer, it has to be "

@@ -107,9 +107,10 @@ def plan(live: World, files: Iterable[Mapping[str, Any]], *, namespace: str, now
         if key not in machines:
             changes += [_held(one, None, f"there is no VirtualMachine {key}") for one in own]
             continue
-        goal = goal_state.parse(live.goals[key]) if key in live.goals else None
+        machine = virtual_machine.parse(machines[key])
+        goal = live.goals.get(Key(key.namespace, goal_state.name_of(key.name, machine.anchor_uid)))
         elsewhere = {one.meta.key.name: one.vm_name for one in parsed if one.vm_key != key and _is_beside(one, key)}
-        found = _Machine(virtual_machine.parse(machines[key]), goal, own, elsewhere)
+        found = _Machine(machine, None if goal is None else goal_state.parse(goal), own, elsewhere)
         changes += _of_machine(found, catalog, live, now)
     return tuple(changes)
 

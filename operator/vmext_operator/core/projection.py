@@ -15,6 +15,10 @@ from vmext_operator.core.reasons import PROGRESS, Reason
 
 #: What is not final: more is to come of it.
 _OPEN = (Outcome.RUNNING, Outcome.REMOVED)
+#: What stands in a status until the machine says something else.
+_LASTING = (
+    "typeHandlerVersion", "sequenceNumber", "startTime", "endTime", "handlerStatus", "statuses", "substatuses",
+)  # fmt: skip
 #: Of what a dependency says: those that depend on it repeat it.
 _REPEATED = 500
 
@@ -30,6 +34,7 @@ class Situation:
         report: what its machine reported, None where it never did.
         presence: whether its machine's agent is there.
         allows_offline: whether a machine that is not there counts as ready with all that it has yet to do.
+        is_enrolled: whether a certificate is pinned for its machine.
     """
 
     extension: VirtualMachineExtension
@@ -38,6 +43,7 @@ class Situation:
     report: Report | None
     presence: Presence = Presence.THERE
     allows_offline: bool = False
+    is_enrolled: bool = True
 
     @property
     def answer(self) -> Answer | None:
@@ -118,9 +124,10 @@ def project_extension(situation: Situation, *, stage_age_s: float, now: str) -> 
                 "substatuses": instance_view.substatuses(said.get("substatuses") or ()) or None if said else None,
             }
         )
-    elif isinstance(extension.status.get("sequenceNumber"), int):
-        # The number outlives the goal state: what is made again after it must be higher.
-        status["sequenceNumber"] = extension.status["sequenceNumber"]
+    else:
+        # What the machine said last outlives the goal state: a number that is given after it must be higher, and what
+        # is enabled stays enabled while nobody is enrolled as that machine.
+        status |= {name: extension.status[name] for name in _LASTING if name in extension.status}
     return Projected(status, wanted, changes_in_s)
 
 
@@ -178,7 +185,10 @@ def _conditions(situation: Situation, stage_age_s: float) -> tuple[tuple[conditi
 def _absent(situation: Situation) -> tuple[conditions.Condition, ...]:
     """Say that a machine that is not there has yet to do something: nobody's fault, and no end in sight."""
     vm = situation.extension.vm_name
-    if situation.presence is Presence.NEVER:
+    if situation.presence is Presence.NEVER and not situation.is_enrolled:
+        reason = Reason.NOT_ENROLLED
+        message = f"no machine is enrolled as {vm}; enrol one: kubectl vmext enroll {vm}"
+    elif situation.presence is Presence.NEVER:
         reason = Reason.AGENT_NEVER_REPORTED
         message = f"the agent of {vm} has never reported; install and start it there"
     else:

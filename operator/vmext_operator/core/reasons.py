@@ -17,6 +17,7 @@ class Reason(enum.Enum):
     ENROLLED = "Enrolled"
     NOT_ENROLLED = "NotEnrolled"
     CERTIFICATE_REFUSED = "CertificateRefused"
+    RENEWAL_OVERDUE = "RenewalOverdue"
     CREDENTIAL_EXPIRED = "CredentialExpired"
     VIRTUAL_MACHINE_NOT_FOUND = "VirtualMachineNotFound"
     VIRTUAL_MACHINE_DELETING = "VirtualMachineDeleting"

@@ -121,7 +121,7 @@ class Bulk:
         try:
             async for line in connection.watch(target):
                 obj = json.loads(line)["object"]
-                name, given = obj["metadata"]["name"], obj["spec"].get("credential", {})
+                name, given = obj["spec"]["vmName"], obj["spec"].get("credential", {})
                 if name in old and given.get("id") not in (None, old[name]):
                     minted.setdefault(name, clock())
         finally:

@@ -22,6 +22,7 @@ from benchmarks.fleet.wire import Connection, Pool, Server
 from support import tokens
 from support.certificates import certificate
 from vmext_operator.api import API_VERSION
+from vmext_operator.api.goal_state import name_of
 from vmext_operator.core import identity
 
 _HOUR_S = 3600
@@ -44,8 +45,9 @@ class Machine:
         self.held: Mapping[str, Any] = {}
 
     def path(self, plural: str) -> str:
-        """Return the path of an object of ours that has its name."""
-        return f"{BASE}/namespaces/{self.namespace}/{plural}/{self.name}"
+        """Return the path of its own object of a kind of ours."""
+        name = name_of(self.name, self.anchor) if plural == "goalstates" else self.name
+        return f"{BASE}/namespaces/{self.namespace}/{plural}/{name}"
 
     def core(self, plural: str, name: str = "") -> str:
         """Return the path of one of its objects of the core group."""
@@ -115,7 +117,8 @@ class Machine:
     async def _next(self, connection: Connection) -> str:
         """Watch the goal state until there is another token in it; return that, opened."""
         target = (
-            f"{BASE}/namespaces/{self.namespace}/goalstates?watch=1&fieldSelector=metadata.name%3D{self.name}"
+            f"{BASE}/namespaces/{self.namespace}/goalstates?watch=1"
+            f"&fieldSelector=metadata.name%3D{name_of(self.name, self.anchor)}"
             "&resourceVersion=0"
         )
         async for line in connection.watch(target):

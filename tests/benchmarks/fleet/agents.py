@@ -17,6 +17,7 @@ from benchmarks.fleet.declared import BASE, Machine
 from benchmarks.fleet.follow import follow
 from benchmarks.fleet.wire import MERGE, METADATA, Connection, Pool, RequestError, Server
 from vmext_agent import report
+from vmext_operator.api.goal_state import name_of
 
 #: What an extension takes: longer than a report is on its way, so that each is reported for itself.
 WORK_S = 0.05
@@ -41,20 +42,37 @@ class Fleet:
         self._connecting = asyncio.Semaphore(_CONNECTING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._agents: list[_Agent] = []
+        self._learning = Connection(server)
+        #: Names of goal states, by namespace and name of the machine.
+        self._goals: dict[tuple[str, str], asyncio.Future[str]] = {}
         #: Reports that the API server did not take at once.
         self.repeated = 0
 
     async def start(self, machines: list[Machine]) -> None:
         """Start the agents of some machines; return when all of them watch."""
-        version = (await self._writers.get(f"{BASE}/goalstates?limit=1"))["metadata"]["resourceVersion"]
+        version = (await self._writers.get(f"{BASE}/virtualmachines?limit=1"))["metadata"]["resourceVersion"]
         agents = [_Agent(self, machine) for machine in machines]
         self._agents += agents
+        for machine in machines:
+            self._goals[machine] = asyncio.get_running_loop().create_future()
+        self.run(self._learn(version))
         async with asyncio.TaskGroup() as opening:
             for agent in agents:
                 opening.create_task(agent.connect())
         for number, agent in enumerate(agents):
-            self.run(agent.watch(version))
+            self.run(agent.watch())
             self.run(agent.beat(_BEAT_S * number / len(agents)))
+
+    async def goal_of(self, machine: Machine) -> str:
+        """Return the name of a machine's goal state, once it has one: real agents are told when they are enrolled."""
+        return await self._goals[machine]
+
+    async def _learn(self, version: str) -> None:
+        async for _, obj in follow(self._learning, f"{BASE}/virtualmachines", "", version):
+            known = self._goals.get((obj["metadata"]["namespace"], obj["metadata"]["name"]))
+            anchor_uid = (obj.get("status") or {}).get("credential", {}).get("anchorUID")
+            if known is not None and not known.done() and anchor_uid:
+                known.set_result(name_of(obj["metadata"]["name"], anchor_uid))
 
     def run(self, coroutine: Any) -> asyncio.Task[None]:
         """Run something of an agent until the fleet is stopped."""
@@ -76,6 +94,7 @@ class Fleet:
         await asyncio.gather(*tasks, return_exceptions=True)
         for agent in self._agents:
             agent.connection.close()
+        self._learning.close()
 
     def dial(self) -> tuple[Connection, asyncio.Semaphore]:
         """Return a new connection, and what is held to open it."""
@@ -110,7 +129,7 @@ class _Agent:
         self.connection, self._connecting = fleet.dial()
         self._known: Mapping[str, Any] = {}
         self._wanted: dict[str, Any] = {**facts(machine.name), "extensions": {}, "highestSequenceNumber": 0}
-        self._uid = ""
+        self._goal = self._uid = ""
         self._generation = 0
         self._entries: list[dict[str, Any]] = []
         self._working: asyncio.Task[None] | None = None
@@ -121,13 +140,11 @@ class _Agent:
         async with self._connecting:
             await self.connection.open()
 
-    async def watch(self, version: str) -> None:
+    async def watch(self) -> None:
         """Watch the goal for as long as the fleet lives, and carry out what is new."""
-        machine = self._machine
-        target = f"{BASE}/namespaces/{machine.namespace}/goalstates"
-        async for kind, obj in follow(
-            self.connection, target, f"&fieldSelector=metadata.name%3D{machine.name}", version
-        ):
+        target = f"{BASE}/namespaces/{self._machine.namespace}/goalstates"
+        self._goal = await self._fleet.goal_of(self._machine)
+        async for kind, obj in follow(self.connection, target, f"&fieldSelector=metadata.name%3D{self._goal}", "0"):
             if kind in ("ADDED", "MODIFIED"):
                 self._take(obj)
 
@@ -183,7 +200,9 @@ class _Agent:
         while self._wanted != self._known:
             wanted = self._wanted
             patch = report.merge_patch(self._known, wanted)
-            await self._fleet.patch(self._machine.path("goalstates") + "/status?fieldManager=vmext-agent", patch)
+            await self._fleet.patch(
+                self._machine.path("goalstates", self._goal) + "/status?fieldManager=vmext-agent", patch
+            )
             self._known = wanted
 
 

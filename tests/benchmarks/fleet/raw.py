@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 from benchmarks.fleet import agents, wire
 from benchmarks.fleet.declared import BASE, EACH, Machine
 from vmext_operator.api import API_VERSION, virtual_machine
+from vmext_operator.api.goal_state import name_of
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.identities import SECRETS, path
 from vmext_operator.core import identity
 
 NAMESPACE = "raw"
+#: UID of the Secret that is every machine's anchor here.
+ANCHOR = "0" * 36
 #: As many reports as an agent sends of five extensions that succeed.
 _REPORTS = 3
 _OURS = ("virtualmachineextensions", "virtualmachines", "goalstates")
@@ -44,13 +47,15 @@ def life(machine: Machine) -> Iterator[Write]:
         yield Write(_extension(machine, number), machine.extension(number), "user")
     yield Write(vm, _marked(machine.manifest()))
     yield from _belongings(machine)
-    yield Write(f"{vm}/status", machine.manifest() | {"status": {"credential": {"anchorUID": "0" * 36}}})
+    yield Write(f"{vm}/status", machine.manifest() | {"status": {"credential": {"anchorUID": ANCHOR}}})
     for number in range(1, EACH + 1):
         # Instead of a finalizer, which nobody would take off.
         yield Write(_extension(machine, number), _marked(machine.extension(number)))
-    yield Write(machine.path("goalstates"), _goal(machine))
+    yield Write(machine.path("goalstates", _goal_name(machine)), _goal(machine))
     for report in range(1, _REPORTS + 1):
-        yield Write(f"{machine.path('goalstates')}/status", _report(machine, report), "vmext-agent")
+        yield Write(
+            f"{machine.path('goalstates', _goal_name(machine))}/status", _report(machine, report), "vmext-agent"
+        )
     for number in range(1, EACH + 1):
         status = {"metadata": machine.extension(number)["metadata"], "status": _extension_status(number)}
         obj = {"apiVersion": API_VERSION, "kind": "VirtualMachineExtension"} | status
@@ -65,10 +70,10 @@ def change(machine: Machine) -> Iterator[Write]:
     yield Write(vmx, machine.extension(1, run=1), "user")
     goal = _goal(machine)
     goal["spec"]["extensions"][0] |= {"sequenceNumber": EACH + 1, "settings": "{}"}
-    yield Write(machine.path("goalstates"), goal)
+    yield Write(machine.path("goalstates", _goal_name(machine)), goal)
     report = _report(machine, _REPORTS)
     report["status"] |= {"observedGeneration": 2, "highestSequenceNumber": EACH + 1}
-    yield Write(f"{machine.path('goalstates')}/status", report, "vmext-agent")
+    yield Write(f"{machine.path('goalstates', _goal_name(machine))}/status", report, "vmext-agent")
     head = {"apiVersion": API_VERSION, "kind": "VirtualMachineExtension"}
     status = {"metadata": machine.extension(1)["metadata"], "status": _extension_status(EACH + 1)}
     yield Write(f"{vmx}/status", head | status)
@@ -113,14 +118,24 @@ def _belongings(machine: Machine) -> Iterator[Write]:
     metadata = {"name": machine.name, "namespace": NAMESPACE, "uid": "0" * 36, "resourceVersion": "1"}
     parsed = virtual_machine.parse({"metadata": metadata | {"creationTimestamp": "2026-01-01T00:00:00Z"}})
     own = identity.anchor(parsed)
-    for kind, obj in zip((*identity.KINDS, SECRETS), (*identity.belongings(parsed), own), strict=True):
+    for kind, obj in zip((*identity.KINDS, SECRETS), (*identity.belongings(parsed, ANCHOR), own), strict=True):
         yield Write(path(kind, Key(NAMESPACE, obj["metadata"]["name"])), obj)
 
 
+def _goal_name(machine: Machine) -> str:
+    return name_of(machine.name, ANCHOR)
+
+
 def _goal(machine: Machine) -> dict[str, Any]:
-    spec = {"vmUID": "0" * 36, "modelHash": "0" * 32, "lastSequenceNumber": EACH}
+    spec = {
+        "vmName": machine.name,
+        "vmUID": "0" * 36,
+        "anchorUID": ANCHOR,
+        "modelHash": "0" * 32,
+        "lastSequenceNumber": EACH,
+    }
     entries = [_entry(machine, number) for number in range(1, EACH + 1)]
-    metadata = {"name": machine.name, "namespace": NAMESPACE}
+    metadata = {"name": _goal_name(machine), "namespace": NAMESPACE}
     obj = {"apiVersion": API_VERSION, "kind": "GoalState", "metadata": metadata}
     return obj | {"spec": spec | {"extensions": entries}}
 

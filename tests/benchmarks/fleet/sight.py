@@ -148,7 +148,7 @@ class Goals:
 
     async def _watch(self, version: str) -> None:
         async for kind, obj in follow(
-            self._connection, self._target, f"&fieldSelector=metadata.name%3D{self._name}", version
+            self._connection, self._target, f"&fieldSelector=spec.vmName%3D{self._name}", version
         ):
             at = time.perf_counter()
             entries = () if kind == "DELETED" else (obj.get("spec") or {}).get("extensions") or ()

@@ -18,6 +18,7 @@ from benchmarks.fleet.meter import Cost, Meter
 from benchmarks.fleet.sight import Sight
 from development import credentials, house
 from development.operator_process import Operator
+from vmext_operator.api.goal_state import name_of
 
 #: So many write at once: raw writes, as many as the API server takes; users, each of whom applies one object after
 #: another as Flux and helm do; agents, which report when they have something to say.
@@ -189,7 +190,7 @@ async def watches(stage: Stage, machines: Sequence[Machine]) -> AsyncIterator[No
     targets = [f"{declared.BASE}/{plural}?watch=1" for plural in _KINDS]
     for machine in machines:
         target = f"{declared.BASE}/namespaces/{machine.namespace}/goalstates?watch=1"
-        targets.append(f"{target}&fieldSelector=metadata.name%3D{machine.name}")
+        targets.append(f"{target}&fieldSelector=metadata.name%3D{name_of(machine.name, raw.ANCHOR)}")
     version = (await stage.users.get(f"{declared.BASE}/goalstates?limit=1"))["metadata"]["resourceVersion"]
     connections = [wire.Connection(stage.server) for _ in targets]
 

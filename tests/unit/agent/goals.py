@@ -69,7 +69,7 @@ def raw_entry(**fields: Any) -> dict[str, Any]:
 
 
 def raw_goal(*entries: Any) -> dict[str, Any]:
-    spec = {"extensions": list(entries), "lastSequenceNumber": 9}
+    spec = {"vmUID": "uid-vm", "anchorUID": "uid-anchor", "extensions": list(entries), "lastSequenceNumber": 9}
     return {"metadata": {"uid": "uid-goal", "generation": 3}, "spec": spec}
 
 

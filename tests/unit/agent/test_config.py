@@ -17,6 +17,7 @@ GOOD: dict[str, Any] = {
     "tokenFile": "/etc/vmext/token",
     "namespace": "default",
     "name": "web-1",
+    "goalState": "web-1-0123456789ab",
 }
 
 
@@ -55,6 +56,7 @@ def test_addresses_are_understood(tmp_path: Path, server: str, host: str, port: 
         ("tokenFile", None),
         ("namespace", "a/b"),
         ("name", "../x"),
+        ("goalState", "../x"),
         ("name", ""),
         ("proxy", "http://proxy"),
         ("proxy", {"https_proxy": 1}),
