@@ -91,6 +91,26 @@ def test_files_are_there_for_the_command_and_can_be_executed(machine: Machine, s
     assert server.requests == ["/a/hello.sh?sig=secret", "/b/some%20data"]
 
 
+def test_names_that_differ_only_in_case_are_two_files(machine: Machine, server: Server) -> None:
+    server.answers = {"/a/Run.sh": [Answer(body=b"one")], "/run.sh": [Answer(body=b"two")]}
+    files = [server.url("/a/Run.sh"), server.url("/run.sh")]
+    outcome = machine.enable(1, {"fileUris": files, "commandToExecute": "cat Run.sh run.sh"})
+    assert "[stdout]\nonetwo\n" in outcome.message
+
+
+def test_the_same_address_twice_is_one_file_and_is_downloaded_once(machine: Machine, server: Server) -> None:
+    server.answers = {"/hello.sh": [Answer(body=HELLO)]}
+    outcome = machine.enable(1, {"fileUris": [server.url("/hello.sh")] * 2, "commandToExecute": RUN})
+    assert outcome.state == "success"
+    assert server.requests == ["/hello.sh"]
+
+
+def test_a_file_may_have_the_name_of_a_script_where_there_is_none(machine: Machine, server: Server) -> None:
+    server.answers = {"/script.sh": [Answer(body=HELLO)]}
+    outcome = machine.enable(1, {"fileUris": [server.url("/script.sh")], "commandToExecute": "./script.sh"})
+    assert outcome.state == "success"
+
+
 @pytest.mark.parametrize(
     ("name", "body", "converted"),
     [
@@ -152,10 +172,13 @@ def test_a_server_that_is_not_there_is_given_up_after_five_attempts(machine: Mac
     assert outcome.message.endswith("can't reach the server: Connection refused (attempts: 5)")
 
 
-def test_a_redirect_is_followed_and_the_name_stays(machine: Machine, server: Server) -> None:
+@pytest.mark.parametrize(
+    ("status", "target"), [(301, "/store/0815"), (302, "/stdout"), (303, "/store/"), (307, "/other.sh"), (308, "/x/y")]
+)
+def test_a_redirect_is_followed_and_the_name_stays(machine: Machine, server: Server, status: int, target: str) -> None:
     server.answers = {
-        "/hello.sh": [Answer(status=302, location=server.url("/store/0815"))],
-        "/store/0815": [Answer(body=HELLO)],
+        "/hello.sh": [Answer(status=status, location=server.url(target))],
+        target: [Answer(body=HELLO)],
     }
     outcome = machine.enable(1, {"fileUris": [server.url("/hello.sh")], "commandToExecute": RUN})
     assert outcome.state == "success"

@@ -151,6 +151,15 @@ BAD_SETTINGS = [
     ({"commandToExecute": "a", "fileUris": ["http://h/x%2F%2e%2e"]}, {}, "fileUris[0]: cannot extract file name"),
     ({"commandToExecute": "a", "fileUris": ["http://h/" + "a" * 201]}, {}, "fileUris[0]: cannot extract file name"),
     ({"commandToExecute": "a", "fileUris": ["http://h/stdout"]}, {}, "fileUris[0]: a file can't be named 'stdout'"),
+    ({"commandToExecute": "a", "fileUris": ["http://h/%73tderr"]}, {}, "fileUris[0]: a file can't be named 'stderr'"),
+    ({"commandToExecute": "a", "fileUris": ["http://h/.1.partial"]}, {}, "fileUris[0]: a file can't be named like"),
+    ({"commandToExecute": "a", "fileUris": ["http://h/.1.partial.unix"]}, {}, "[0]: a file can't be named like"),
+    (
+        {"script": "YQ==", "fileUris": ["http://h/a", "http://h/script.sh"]},
+        {},
+        "[1]: a file can't be named 'script.sh'",
+    ),
+    ({"script": "YQ==", "fileUris": ["http://h/%73cript.sh"]}, {}, "fileUris[0]: a file can't be named 'script.sh'"),
     ({"commandToExecute": "a\0b"}, {}, "'commandToExecute' holds a NUL"),
     ({"commandToExecute": "a\ud800"}, {}, "commandToExecute: holds half of a surrogate pair"),
     ({"script": "%%%"}, {}, "script: is not base64"),
@@ -177,6 +186,44 @@ def test_bad_settings_are_refused_with_53_and_the_field(
     assert outcome.message.startswith("Enable failed: failed to get configuration: ")
     assert words in outcome.message
     assert not (machine.lib / "custom-script").exists(), "nothing was begun"
+
+
+SAME_NAMES = [
+    (["http://h/a/run.sh", "http://h/b", "http://g/c/run.sh"], "fileUris[0] (http://h/a/run.sh)", "[2] (http://g"),
+    (["http://h/a%20b", "http://h/x%2Fa%20%62"], "fileUris[0] (http://h/a%20b)", "fileUris[1] (http://h/x%2Fa%20%62)"),
+    ([f"http://h/f/a.sh/raw?t={CANARY}", f"http://h/f/b.sh/raw?t={CANARY}#x"], "(http://h/f/a.sh/raw)", "f/b.sh/raw)"),
+    (
+        [f"http://h/a?versionId={CANARY}", f"http://h/a?versionId=2{CANARY}"],
+        "fileUris[0] (http://h/a)",
+        "[1] (http://h/a)",
+    ),
+    ([f"http://h/{'x' * 300}/a", f"http://h/{'y' * 300}/a"], "fileUris[0] (http://h/xxx", "yyy/a)"),
+]
+
+
+@pytest.mark.parametrize(("addresses", "first", "second"), SAME_NAMES)
+def test_two_files_of_one_name_are_refused_and_both_named_without_their_queries(
+    machine: Machine, addresses: list[str], first: str, second: str
+) -> None:
+    outcome = machine.enable(1, {"commandToExecute": "true", "fileUris": addresses})
+    assert (outcome.code, outcome.state) == (53, "error")
+    assert "would be saved under the same name" in outcome.message
+    assert first in outcome.message
+    assert second in outcome.message
+    assert len(outcome.message) < 800
+    assert CANARY not in outcome.message + machine.log
+    assert not (machine.lib / "custom-script").exists(), "nothing was downloaded"
+
+
+def test_two_protected_files_of_one_name_are_named_by_their_places_alone(
+    machine: Machine, certificate: Certificate
+) -> None:
+    addresses = [f"http://127.0.0.1:1/{CANARY}/a", "http://127.0.0.1:1/b", f"http://127.0.0.1:1/{CANARY}/x/a"]
+    deliver(machine, certificate, {}, {"commandToExecute": "true", "fileUris": addresses})
+    outcome = machine.enable(1)
+    assert outcome.code == 53
+    assert "configuration: fileUris[0] and fileUris[2] would be saved under the same name" in outcome.message
+    assert CANARY not in outcome.message + machine.log
 
 
 def test_settings_that_were_refused_are_looked_at_again_by_the_next_enable(

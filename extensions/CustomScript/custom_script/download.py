@@ -43,6 +43,8 @@ class Downloader(NamedTuple):
     def fetch_all(self, settings: Settings, folder: Path) -> None:
         """Download each file of the settings into the folder, as mode 0500. Raises ScriptError."""
         for index, file in enumerate(settings.files):
+            if file in settings.files[:index]:
+                continue
             self.journal.write("download-start", file=index)
             self._fetch(index, file, folder, settings.convert_text)
             self.journal.write("download-complete", file=index)

@@ -17,7 +17,7 @@ from . import unix_text
 from .cancellation import Cancellation, group_members, signal_group
 from .errors import CancelledError, ScriptError
 from .output import Capture
-from .settings import Settings
+from .settings import SCRIPT_NAME, Settings
 
 _SHELL = "/bin/sh"
 _ARGUMENT_LIMIT_BYTES = 100 << 10
@@ -93,7 +93,7 @@ class Runner(NamedTuple):
         if settings.command is not None:
             return settings.command
         script = settings.script or b""
-        path = folder / "script.sh"
+        path = folder / SCRIPT_NAME
         path.unlink(missing_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o500), "wb") as file:
             file.writelines(unix_text.convert([script]) if settings.convert_text else [script])

@@ -1,14 +1,16 @@
 """The settings: which there are, what each may hold, and what can't be combined.
 
-Fields, types and rules are those of Azure's CustomScript 2.1 for Linux. Messages name the field and never hold a value.
+Fields, types and rules are those of Azure's CustomScript 2.1 for Linux. Messages name the field and never hold a value,
+but for two public addresses that can't go together, without their queries.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +24,10 @@ _AZURE_ONLY = ("storageAccountName", "storageAccountKey", "managedIdentity")
 _TYPES = {"commandToExecute": str, "script": str, "fileUris": list, "skipDos2Unix": bool, "timestamp": int}
 _TYPE_NAMES = {str: "string", list: "array", bool: "boolean", int: "integer", dict: "object", float: "number"}
 _OUTPUT_NAMES = ("stdout", "stderr")
+SCRIPT_NAME = "script.sh"
+# What a download is called until it is complete, and while its line ends are converted.
+_PARTIAL_NAME = re.compile(r"\.[0-9]+\.partial(\.unix)?")
+_SHOWN_CHARACTERS = 200
 
 
 class RemoteFile(NamedTuple):
@@ -73,11 +79,13 @@ def parse(public: Mapping[str, Any], protected: Mapping[str, Any]) -> Settings:
         )
     if command is not None and "\0" in command:
         raise SettingsError("invalid configuration: 'commandToExecute' holds a NUL character, which no shell can take")
+    files = tuple(_remote_file(index, url) for index, url in enumerate(merged.get("fileUris", [])))
+    _check_names(files, is_protected=bool(protected.get("fileUris")), has_script=script is not None)
     return Settings(
         command=command,
         command_is_protected=bool(protected.get("commandToExecute")),
         script=None if script is None else _decode_script(script),
-        files=tuple(_remote_file(index, url) for index, url in enumerate(merged.get("fileUris", []))),
+        files=files,
         convert_text=not merged.get("skipDos2Unix", False),
     )
 
@@ -133,7 +141,36 @@ def _remote_file(index: int, url: str) -> RemoteFile:
         raise SettingsError(f"{where}: cannot extract file name from URL: its path must end in the name of a file")
     if name in _OUTPUT_NAMES:
         raise SettingsError(f"{where}: a file can't be named {name!r}: what the script prints is saved under that name")
+    if _PARTIAL_NAME.fullmatch(name):
+        raise SettingsError(f"{where}: a file can't be named like .0.partial, as downloads are until they are complete")
     return RemoteFile(url, name)
+
+
+def _check_names(files: Sequence[RemoteFile], *, is_protected: bool, has_script: bool) -> None:
+    """Refuse two files of one name. Azure's lets the later one replace the earlier, and nothing says so."""
+    first: dict[str, int] = {}
+    for index, file in enumerate(files):
+        if has_script and file.name == SCRIPT_NAME:
+            raise SettingsError(
+                f"invalid configuration: fileUris[{index}]: a file can't be named {SCRIPT_NAME!r} beside 'script': "
+                "the script is saved under that name"
+            )
+        other = first.setdefault(file.name, index)
+        # The same address twice gives the same file twice.
+        if files[other].url != file.url:
+            raise SettingsError(
+                f"invalid configuration: {_shown(other, files[other], is_protected)} and "
+                f"{_shown(index, file, is_protected)} would be saved under the same name, the last part of the path, "
+                "one in place of the other; give one of them another name, or download it in the script"
+            )
+
+
+def _shown(index: int, file: RemoteFile, is_protected: bool) -> str:
+    # A query often is an access token, also in public settings.
+    address = urlsplit(file.url)._replace(query="", fragment="").geturl()
+    if len(address) > _SHOWN_CHARACTERS:
+        address = f"{address[: _SHOWN_CHARACTERS // 2]}...{address[-_SHOWN_CHARACTERS // 2 :]}"
+    return f"fileUris[{index}]" if is_protected else f"fileUris[{index}] ({address})"
 
 
 def _decode_script(text: str) -> bytes:

@@ -42,7 +42,7 @@ def empty_older(env: Environment, number: int) -> None:
             with (env.config_folder / f"{older}.settings").open("w"):
                 pass
     # By what is there: the settings of a version before an update are gone with its folder.
-    for script in env.data_folder.glob("download/*/script.sh"):
+    for script in env.data_folder.glob(f"download/*/{settings.SCRIPT_NAME}"):
         if script.parent.name.isdecimal() and int(script.parent.name) < number:
             script.unlink()
 
