@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
 import stat
+import subprocess
+import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from guests.custom_script_machine import Machine
+from guests.custom_script_machine import SOURCE, Machine
 
 RUN = "./hello.sh"
 HELLO = b"#!/bin/sh\necho hello\n"
@@ -27,6 +33,7 @@ class Answer(NamedTuple):
     announced: int | None = None
     """The Content-Length that is claimed, where it is not that of the body."""
     hangs_up: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Server(ThreadingHTTPServer):
@@ -36,6 +43,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: dict[str, list[Answer]] = {}
         self.requests: list[str] = []
+        self.accepted: list[str | None] = []
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_port}{path}"
@@ -46,6 +54,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
+        self.server.accepted.append(self.headers["Accept-Encoding"])
         answers = self.server.answers.get(urlsplit(self.path).path, [Answer(404)])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if answer.hangs_up:
@@ -54,6 +63,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         if answer.location:
             self.send_header("Location", answer.location)
+        for name, value in answer.headers:
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(answer.body) if answer.announced is None else answer.announced))
         self.end_headers()
         self.wfile.write(answer.body)
@@ -191,3 +202,137 @@ def test_a_redirect_leads_to_no_other_protocol(machine: Machine, server: Server,
     assert outcome.state == "error"
     assert "(attempts: 1)" in outcome.message
     assert not (machine.download_folder(1) / "hello.sh").exists()
+
+
+def encoded_as(*codings: str, content_type: str = "text/plain") -> tuple[tuple[str, str], ...]:
+    return (*(("Content-Encoding", coding) for coding in codings), ("Content-Type", content_type))
+
+
+RAW_DEFLATE = zlib.compress(HELLO)[2:-4]
+GZIP = gzip.compress(HELLO)
+MANY = os.urandom(1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("coding", "sent", "body"),
+    [
+        ("gzip", gzip.compress(HELLO), HELLO),
+        ("x-gzip", gzip.compress(HELLO), HELLO),
+        ("GZIP, identity", gzip.compress(HELLO), HELLO),
+        ("aws-chunked,gzip", gzip.compress(HELLO), HELLO),
+        ("gzip", gzip.compress(HELLO[:9]) + gzip.compress(HELLO[9:]) + bytes(512), HELLO),
+        ("gzip", gzip.compress(MANY) + gzip.compress(HELLO), MANY + HELLO),
+        ("gzip", gzip.compress(b""), b""),
+        ("gzip", b"", b""),
+        ("gzip", gzip.compress(bytes(4 << 20)), bytes(4 << 20)),
+        ("deflate", zlib.compress(HELLO), HELLO),
+        ("deflate", RAW_DEFLATE, HELLO),
+    ],
+    ids=["gzip", "old name", "and identity", "framing", "two", "large", "none", "no bytes", "zeros", "deflate", "raw"],
+)
+def test_a_body_that_comes_compressed_although_it_should_not_is_unpacked(
+    machine: Machine, server: Server, coding: str, sent: bytes, body: bytes
+) -> None:
+    server.answers = {"/data": [Answer(body=sent, headers=encoded_as(coding))]}
+    outcome = machine.enable(1, {"fileUris": [server.url("/data")], "commandToExecute": "true"})
+    assert outcome.state == "success", outcome.message
+    assert server.accepted == ["identity"]
+    assert (machine.download_folder(1) / "data").read_bytes() == body
+
+
+def test_a_script_that_comes_compressed_is_converted_and_runs(machine: Machine, server: Server) -> None:
+    body = gzip.compress(HELLO.replace(b"\n", b"\r\n"))
+    server.answers = {"/hello": [Answer(body=body, headers=encoded_as("gzip"))]}
+    outcome = machine.enable(1, {"fileUris": [server.url("/hello")], "commandToExecute": "./hello"})
+    assert outcome.message == "Enable succeeded: \n[stdout]\nhello\n\n[stderr]\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "headers"),
+    [
+        ("hello.sh.gz", ()),
+        ("hello", encoded_as(content_type="application/gzip")),
+        ("hello", encoded_as("gzip", content_type="application/x-gzip")),
+        ("hello.tar.GZ", encoded_as("x-gzip", content_type="application/x-tar")),
+        ("hello.tgz", encoded_as("gzip")),
+        ("hello", encoded_as("")),
+        ("hello", encoded_as("identity")),
+        ("hello", encoded_as("utf-8")),
+        ("hello", encoded_as("aws-chunked", "")),
+    ],
+    ids=["name", "type", "type twice", "name and old name", "tgz", "empty", "identity", "a charset", "framing"],
+)
+def test_a_file_that_is_a_gzip_itself_stays_as_it_is(
+    machine: Machine, server: Server, name: str, headers: tuple[tuple[str, str], ...]
+) -> None:
+    server.answers = {f"/{name}": [Answer(body=GZIP, headers=headers)]}
+    outcome = machine.enable(1, {"fileUris": [server.url(f"/{name}")], "commandToExecute": "true"})
+    assert outcome.state == "success", outcome.message
+    assert (machine.download_folder(1) / name).read_bytes() == GZIP
+
+
+@pytest.mark.parametrize(
+    ("codings", "body", "reason"),
+    [
+        (("br",), HELLO, "the server sends it in Content-Encoding 'br', although it was asked not to"),
+        (("zstd",), HELLO, "the server sends it in Content-Encoding 'zstd'"),
+        (("gzip, gzip",), HELLO, "the server sends it in Content-Encoding 'gzip, gzip'"),
+        (("deflate", "gzip"), HELLO, "the server sends it in Content-Encoding 'deflate, gzip'"),
+        (("gzip",), HELLO, "the server says Content-Encoding: gzip, and what it sends is none"),
+        (("gzip",), GZIP + b"<html>", "the server says Content-Encoding: gzip, and what it sends is none"),
+        (("gzip",), GZIP[:-8] + bytes(8), "the server says Content-Encoding: gzip, and what it sends is none"),
+        (("deflate",), b"\xff" + HELLO, "the server says Content-Encoding: deflate, and what it sends is none"),
+        (("deflate",), RAW_DEFLATE * 2, "the server says Content-Encoding: deflate, and what it sends is none"),
+    ],
+    ids=["br", "zstd", "twice", "two headers", "text", "more behind it", "checksum", "no deflate", "two deflates"],
+)
+def test_a_body_that_cannot_be_unpacked_is_refused_at_once(
+    machine: Machine, server: Server, codings: tuple[str, ...], body: bytes, reason: str
+) -> None:
+    server.answers = {"/x": [Answer(body=body, headers=encoded_as(*codings))]}
+    outcome = machine.enable(1, {"fileUris": [server.url("/x?sig=secret")], "commandToExecute": "true"})
+    assert (outcome.code, outcome.state) == (0, "error")
+    assert f"failed to download file[0] of fileUris: {reason}" in outcome.message
+    assert outcome.message.endswith("(attempts: 1)")
+    assert "secret" not in outcome.message
+    assert list(machine.download_folder(1).iterdir()) == []
+
+
+def test_a_body_that_is_meant_to_fill_the_disk_is_given_up_long_before(machine: Machine, server: Server) -> None:
+    server.answers = {"/x": [Answer(body=gzip.compress(bytes(100 << 20)), headers=encoded_as("gzip"))]}
+    outcome = machine.enable(1, {"fileUris": [server.url("/x")], "commandToExecute": "true"})
+    assert "it unpacks to more than 100 times its size, " in outcome.message
+    assert int(outcome.message.partition("its size, ")[2].split()[0]) < 65 << 20
+    assert list(machine.download_folder(1).iterdir()) == []
+
+
+def test_a_compressed_body_that_is_cut_short_is_asked_for_again(machine: Machine, server: Server) -> None:
+    headers = encoded_as("gzip")
+    server.answers = {"/hello.sh": [Answer(body=GZIP[:-1], headers=headers), Answer(body=GZIP, headers=headers)]}
+    outcome = machine.enable(1, {"fileUris": [server.url("/hello.sh")], "commandToExecute": RUN})
+    assert outcome.state == "success"
+    assert f"attempt=1 reason=the answer was cut short: {len(GZIP) - 1} bytes are no whole gzip" in machine.log
+
+
+@pytest.mark.parametrize(
+    ("size", "limits", "reason"),
+    [
+        (1 << 20, {"size_bytes": 1 << 20}, ""),
+        ((1 << 20) + 1, {"size_bytes": 1 << 20}, "it unpacks to more than 1048576 bytes"),
+        (1 << 20, {"ratio": 10, "ratio_from_bytes": 1 << 20}, ""),
+        ((1 << 20) + 1, {"ratio": 10, "ratio_from_bytes": 1 << 20}, "it unpacks to more than 10 times its size"),
+    ],
+)
+def test_what_a_body_unpacks_to_has_limits(size: int, limits: dict[str, int], reason: str) -> None:
+    # Not through a server: the real limit on the size is one of GiB.
+    program = (
+        "import json, sys, zlib; from custom_script.content_coding import *\n"
+        "size, limits = json.loads(sys.argv[1])\n"
+        "decoder = Decoder('deflate', Limits(**limits))\n"
+        "try: print(sum(map(len, decoder.decode(zlib.compress(bytes(size))))) + sum(map(len, decoder.end())))\n"
+        "except CodingError as error: print(error)\n"
+    )
+    argument = json.dumps([size, limits])
+    run = [sys.executable, "-B", "-c", program, argument]
+    printed = subprocess.run(run, cwd=SOURCE, check=True, capture_output=True, text=True).stdout
+    assert printed.startswith(reason or f"{size}\n")

@@ -9,9 +9,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
-from . import unix_text
+from . import content_coding, unix_text
+from .content_coding import CodingError, Decoder, Limits
 from .errors import ScriptError
 from .journal import Journal
 from .settings import RemoteFile, Settings
@@ -53,7 +54,7 @@ class Downloader(NamedTuple):
         partial = folder / f".{index}.partial"
         try:
             for number, pause in enumerate((*_PAUSES_SECONDS, None), start=1):
-                failure = _try(file.url, partial)
+                failure = _try(file, partial)
                 if failure is None:
                     _put_in_place(partial, folder / file.name, convert_text)
                     return
@@ -72,15 +73,25 @@ class Downloader(NamedTuple):
             partial.unlink(missing_ok=True)
 
 
-def _try(url: str, path: Path) -> _TryError | None:
+def _try(file: RemoteFile, path: Path) -> _TryError | None:
     """Download once; return what failed and is none of the disk's."""
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
         try:
-            _save(url, target)
+            _save(file, target)
         except _TryError as failure:
             return failure
     return None
+
+
+class _RedirectHandler(urllib.request.HTTPRedirectHandler):
+    """Follows 308 too, which Python knows from 3.11 on."""
+
+    def http_error_308(
+        self, req: urllib.request.Request, fp: IO[bytes], _code: int, msg: str, headers: http.client.HTTPMessage
+    ) -> urllib.request._UrlopenRet | None:
+        """Follow it as 307, which differs only in how long a client may remember it."""
+        return self.http_error_302(req, fp, 307, msg, headers)
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -90,7 +101,7 @@ def _opener() -> urllib.request.OpenerDirector:
         urllib.request.ProxyHandler(),
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(),
-        urllib.request.HTTPRedirectHandler(),
+        _RedirectHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
@@ -99,14 +110,28 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _save(url: str, target: BinaryIO) -> None:
-    with _open(url) as response:
+def _save(file: RemoteFile, target: BinaryIO) -> None:
+    with _open(file.url) as response:
         expected = response.headers.get("Content-Length")
-        for chunk in iter(lambda: _read(response), b""):
-            target.write(chunk)
-    # A connection that ends early is an empty read to http.client and no error.
-    if expected is not None and expected.isdigit() and target.tell() != int(expected):
-        raise _TryError(f"the answer was cut short: {target.tell()} of {expected} bytes")
+        received = 0
+        try:
+            decode = _decoder(response, file.name)
+            for chunk in iter(lambda: _read(response), b""):
+                received += len(chunk)
+                target.writelines(decode.decode(chunk) if decode else (chunk,))
+            # A connection that ends early is an empty read to http.client and no error.
+            if expected is not None and expected.isdigit() and received != int(expected):
+                raise _TryError(f"the answer was cut short: {received} of {expected} bytes")
+            target.writelines(decode.end() if decode else ())
+        except CodingError as error:
+            raise _TryError(str(error), passing=error.is_cut) from None
+
+
+def _decoder(response: http.client.HTTPResponse, name: str) -> Decoder | None:
+    # http.client asks for `identity` by itself: what comes compressed is stored so.
+    headers = response.headers.get_all("Content-Encoding", [])
+    coding = content_coding.coding_of(headers, response.headers.get("Content-Type", ""), name)
+    return Decoder(coding, Limits()) if coding else None
 
 
 def _open(url: str) -> http.client.HTTPResponse:
