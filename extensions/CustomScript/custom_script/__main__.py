@@ -38,8 +38,10 @@ def main(arguments: list[str], variables: Mapping[str, str]) -> int:
         if command == "install":
             _install(journal)
         elif command == "uninstall":
-            _uninstall(env)
-        # Nothing is running between two enables, and what is to outlive an update the agent carries over.
+            _uninstall(env, journal)
+        elif command == "update":
+            _update(env, variables)
+        # Nothing is to be done for disable: no script is running between two enables.
         journal.write("command-complete", name=command)
     except HandlerError as error:
         print(f"CustomScript {command} failed: {error}", file=sys.stderr)
@@ -77,9 +79,21 @@ def _install(journal: Journal) -> None:
     journal.write("found", openssl=str(shutil.which("openssl") is not None).lower())
 
 
-def _uninstall(env: Environment) -> None:
-    if env.data_folder.exists():
-        shutil.rmtree(env.data_folder)
+def _update(env: Environment, variables: Mapping[str, str]) -> None:
+    from . import former_runs
+
+    version = variables.get("VERSION", "")
+    if version:
+        former_runs.hand_over(env, version)
+
+
+def _uninstall(env: Environment, journal: Journal) -> None:
+    from . import former_runs
+
+    if former_runs.is_handed_over(env):
+        journal.write("data-left", reason="an update to another version")
+    else:
+        former_runs.remove_all(env)
 
 
 def _now() -> datetime:

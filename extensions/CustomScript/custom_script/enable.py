@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from . import environment, settings_file
+from . import environment, former_runs, settings_file
 from .cancellation import Cancellation
 from .environment import Environment
 from .errors import HandlerError, MissingDependencyError, SettingsError
@@ -59,6 +59,7 @@ class Enable(NamedTuple):
     def _run_new(self) -> str | None:
         """Return what the script printed, None when there was nothing to do. Raises HandlerError."""
         folder = self.env.download_folder(self.number)
+        former_runs.end_hand_over(self.env)
         last = environment.last_number(self.env.install_folder)
         if last is not None and self.number <= last:
             self.journal.write("already-processed", number=self.number, last=last)
@@ -75,6 +76,7 @@ class Enable(NamedTuple):
             # the next enable, which may find what was missing.
             environment.set_last_number(self.env.install_folder, self.number)
             settings_file.empty_older(self.env, self.number)
+            former_runs.remove_old(self.env, self.number, self.journal)
             return self._run_script(settings, folder)
 
     def _run_script(self, settings: Settings, folder: Path) -> str:
