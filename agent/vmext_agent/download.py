@@ -48,7 +48,7 @@ def fetch(urls: Sequence[str], sha256: str, size_bytes: int, path: str, limits: 
     mismatched = False
     for url in urls:
         try:
-            _fetch_one(url, size_bytes, path, limits)
+            coding = _fetch_one(url, size_bytes, path, limits)
             found = _sha256(path)
         except _Failed as error:
             failures.append(f"{_shown(url)}: {error}")
@@ -56,7 +56,7 @@ def fetch(urls: Sequence[str], sha256: str, size_bytes: int, path: str, limits: 
         if found == sha256:
             return
         mismatched = True
-        failures.append(f"{_shown(url)}: its sha256 is {found}")
+        failures.append(f"{_shown(url)}: its sha256 is {found}{coding}")
     files.remove(path)
     if mismatched:
         raise PackageError("ChecksumMismatch", f"expected sha256 {sha256}; " + "; ".join(failures))
@@ -73,7 +73,8 @@ def _shown(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"[:300]
 
 
-def _fetch_one(url: str, size_bytes: int, path: str, limits: Limits) -> None:
+def _fetch_one(url: str, size_bytes: int, path: str, limits: Limits) -> str:
+    """Save what an address gives; return what to add to a complaint about its content."""
     deadline = time.monotonic() + _BASE_S + limits.connect_s + limits.stall_s + size_bytes / _SLOWEST_BYTES_PER_S
     for _ in range(_MAX_REDIRECTS + 1):
         # Each time anew: a redirect may lead anywhere.
@@ -104,8 +105,16 @@ def _fetch_one(url: str, size_bytes: int, path: str, limits: Limits) -> None:
             raise _Failed(str(error.strerror or error)[:200]) from None
         finally:
             connection.close()
-        return
+        return _coding(answer)
     raise _Failed(f"redirects more than {_MAX_REDIRECTS} times")
+
+
+def _coding(answer: http.client.HTTPResponse) -> str:
+    # Not refused outright: servers that go by a file's name say this of packages that are what they should be.
+    coding = answer.getheader("Content-Encoding", "")
+    if coding.lower() in ("", "identity"):
+        return ""
+    return f"; the server sends it with Content-Encoding {coding[:100]!r}, although it was asked not to"
 
 
 def _receive(answer: http.client.HTTPResponse, size_bytes: int, path: str, deadline: float) -> None:
@@ -119,13 +128,13 @@ def _receive(answer: http.client.HTTPResponse, size_bytes: int, path: str, deadl
                 break
             received += len(chunk)
             if received > size_bytes:
-                raise _Failed(f"is larger than the {size_bytes} bytes that it should be")
+                raise _Failed(f"is larger than the {size_bytes} bytes that it should be{_coding(answer)}")
             if time.monotonic() > deadline:
                 raise _Failed(f"is too slow: {received} of {size_bytes} bytes came")
             if file.write(chunk) != len(chunk):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
     if received < size_bytes:
-        raise _Failed(f"ended after {received} of {size_bytes} bytes")
+        raise _Failed(f"ended after {received} of {size_bytes} bytes{_coding(answer)}")
 
 
 def _connect(url: str, limits: Limits) -> tuple[http.client.HTTPConnection, str]:

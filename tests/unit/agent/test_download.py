@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import threading
@@ -14,6 +15,7 @@ from vmext_agent import download, packages
 from vmext_agent.errors import PackageError
 
 CONTENT = b"a package" * 1000
+BODIES = {"right": CONTENT, "short": gzip.compress(CONTENT), "long": CONTENT * 2, "other": CONTENT[::-1]}
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -33,6 +35,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "file:///etc/passwd")
             self.end_headers()
+        elif self.path.startswith("/as/"):
+            coding, _, body = self.path[len("/as/") :].partition("/")
+            self.send_response(200)
+            self.send_header("Content-Encoding", coding)
+            self.end_headers()
+            self.wfile.write(BODIES[body])
         elif self.path == "/p" or self.path.startswith("http://"):
             self.send_response(200)
             self.end_headers()
@@ -168,3 +176,27 @@ def test_a_redirect_to_a_host_that_policy_does_not_allow_is_not_followed(tmp_pat
         fetch(tmp_path, f"{server.url}/to/1", allows=lambda url: url.endswith("/to/1"))
 
     assert server.seen == ["/to/1"]
+
+
+@pytest.mark.parametrize("body", ["short", "long", "other"])
+def test_a_package_that_comes_compressed_unasked_is_refused_and_the_coding_named(
+    tmp_path: Path, server: Server, body: str
+) -> None:
+    with pytest.raises(PackageError, match="Content-Encoding 'gzip', although it was asked not to") as caught:
+        fetch(tmp_path, f"{server.url}/as/gzip/{body}")
+
+    assert caught.value.reason == ("ChecksumMismatch" if body == "other" else "DownloadFailed")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "identity", "utf-8", "aws-chunked"])
+def test_what_a_server_says_of_the_coding_is_nothing_against_the_checksum(
+    tmp_path: Path, server: Server, coding: str
+) -> None:
+    assert fetch(tmp_path, f"{server.url}/as/{coding}/right") == CONTENT
+
+
+def test_a_coding_that_is_none_is_not_complained_about(tmp_path: Path, server: Server) -> None:
+    with pytest.raises(PackageError, match="ended after") as caught:
+        fetch(tmp_path, f"{server.url}/as/identity/short")
+
+    assert "Content-Encoding" not in str(caught.value)
