@@ -120,6 +120,7 @@ class Credential:
             self._error = text.cut(text.clean(str(error)), _ERROR)
             self._log.error(
                 "The machine's next key or token can't be taken into use; what is in use stays, and it is tried again",
+                id=token.id if token is not None else "",
                 in_seconds=round(wait_s),
                 error=error,
             )

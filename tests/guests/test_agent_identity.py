@@ -158,6 +158,26 @@ def test_a_token_that_does_not_work_is_not_taken_into_use(bare: Machine) -> None
     bare.ends("Succeeded")
 
 
+def test_a_token_that_could_not_be_saved_is_tried_again_by_itself(bare: Machine) -> None:
+    run(bare, "enroll", given=bundle(bare))
+    bare.guest.start_service(agent_service())
+    bare.want()
+    bare.ends("Succeeded")
+    issued = credentials.issue(bare.api, bare.name, ANCHOR)
+    bare.guest.run(["mount", "--bind", "/etc/vmext", "/etc/vmext"])
+    bare.guest.run(["mount", "-o", "remount,bind,ro", "/etc/vmext"])
+
+    give(bare, issued)
+
+    failing = bare.api.wait("GoalState", bare.name, lambda goal: "renewalError" in reported(goal))
+    assert "Read-only file system" in reported(failing)["renewalError"]
+    bare.guest.run(["mount", "-o", "remount,bind,rw", "/etc/vmext"])
+    # No change of the goal brings it: it is taken all the same, and the complaint goes with it.
+    held = bare.api.wait("GoalState", bare.name, lambda goal: reported(goal).get("id") == jti(issued))
+    assert "renewalError" not in reported(held)
+    assert bare.order() == ["1.0.0 install 1", "1.0.0 enable 1"]
+
+
 def is_logged(machine: Machine, words: str) -> bool:
     return words in machine.log()
 

@@ -14,7 +14,7 @@ import pytest
 
 import control_plane
 from development import credentials
-from development.api import Api, ApiError, Object
+from development.api import Api, ApiError, Object, condition
 from development.operator_process import Operator
 from support import tokens
 from support.certificates import certificate, private_pem, rsa_key
@@ -284,3 +284,21 @@ def test_a_machine_made_anew_under_a_name_has_nothing_of_the_one_before(operator
     assert other != anchor
     assert credential(api.get("VirtualMachine", NAME)) == {"anchorUID": other}
     assert [uid(api, "secrets", name) for name in others] == [None, None]
+
+
+def test_a_renewal_that_is_overdue_is_said_with_the_machines_own_words(operator: Operator, api: Api) -> None:
+    anchor = enrol(api)
+    now = datetime.now(UTC)
+    times = {"issuedAt": now - timedelta(days=29), "expiresAt": now + timedelta(days=1)}
+    text = {name: value.strftime("%Y-%m-%dT%H:%M:%SZ") for name, value in times.items()}
+    why = "[Errno 30] Read-only file system: '/etc/vmext/token.new'"
+    api.patch_status("GoalState", NAME, {"credential": {"id": "old", "boundUID": anchor, "renewalError": why, **text}})
+
+    def warns(vm: Object | None) -> bool:
+        found = condition(vm, "Enrolled") or {}
+        return found.get("reason") == "RenewalOverdue" and why in found["message"] and found["status"] == "True"
+
+    api.wait("VirtualMachine", NAME, warns)
+    hold(api, anchor, id_=given(api)["id"], hours=24 * 30)
+    api.patch_status("GoalState", NAME, {"credential": {"renewalError": None}})
+    api.wait("VirtualMachine", NAME, lambda vm: (condition(vm, "Enrolled") or {}).get("reason") == "Enrolled")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -204,6 +205,19 @@ def test_a_machine_may_read_its_own_goal_write_that_ones_status_and_renew_its_le
         (["goalstates/status"], ["web-1-0123456789ab"], ["patch"]),
         (["leases"], ["vmext-vm-web-1"], ["get", "update"]),
     ]
+
+
+def test_a_renewal_is_overdue_when_seven_tenths_of_a_tokens_life_are_over() -> None:
+    begun = datetime(2026, 1, 1, tzinfo=UTC)
+    held = Held("jti", "anchor", begun, begun + timedelta(days=10))
+    assert identity.overdue(None, begun) == ""
+    assert identity.overdue(held, begun + timedelta(days=6.9)) == ""
+    late = identity.overdue(held, begun + timedelta(days=7.1))
+    assert late.startswith("its token ends at 2026-01-11T00:00:00Z and is not renewed: the machine has not taken")
+    failing = replace(held, renewal_error="/etc is read-only")
+    assert "the machine says: /etc is read-only" in identity.overdue(failing, begun + timedelta(days=7.1))
+    assert identity.overdue(held, begun + timedelta(days=11)) == "", "that it ended is said elsewhere"
+    assert identity.overdue(replace(held, expires_at=NEVER), begun + timedelta(days=900)) == ""
 
 
 @pytest.mark.parametrize("tool", ["cms", "smime"])
