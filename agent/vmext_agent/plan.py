@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmext_agent.goal_state import Entry, Goal
+    from vmext_agent.hold import Evaluation
     from vmext_agent.records import Disk, Record
 
 
@@ -39,17 +40,18 @@ def plan(goal: Goal, disk: Disk) -> Iterator[Step]:
 
     What is on the machine and not in the goal is left alone. Whoever wants the first step pays for no more.
     """
+    evaluation = hold.Evaluation(goal, disk)
     # Those that depend on others leave before them.
     for entry in reversed(goal.entries):
-        if entry.key.state == goal_state.UNINSTALL and _is_open(entry, goal, disk):
+        if entry.key.state == goal_state.UNINSTALL and _is_open(entry, disk, evaluation):
             yield from _remove(entry, goal, disk)
     for entry in goal.entries:
-        if entry.key.state == goal_state.ORPHAN and _is_open(entry, goal, disk):
+        if entry.key.state == goal_state.ORPHAN and _is_open(entry, disk, evaluation):
             yield step(FORGET, entry, entry.version)
     led: set[str] = set()
     for entry in goal.entries:
         if entry.key.state == goal_state.ENABLED:
-            own = list(_have(entry, goal, disk, leads=entry.handler not in led))
+            own = list(_have(entry, goal, disk, evaluation, leads=entry.handler not in led))
             led.update(one.handler for one in own if one.kind != REWRITE)
             yield from own
 
@@ -99,11 +101,11 @@ def _comes_before(running: Step, entry: Entry, disk: Disk) -> bool:
     return is_again and hold.is_to_be_enabled_again(entry.name, disk)
 
 
-def _is_open(entry: Entry, goal: Goal, disk: Disk) -> bool:
-    return not is_settled(entry, disk) and hold.why(entry, goal, disk) is None
+def _is_open(entry: Entry, disk: Disk, evaluation: Evaluation) -> bool:
+    return not is_settled(entry, disk) and evaluation.why(entry) is None
 
 
-def _have(entry: Entry, goal: Goal, disk: Disk, *, leads: bool) -> Iterator[Step]:
+def _have(entry: Entry, goal: Goal, disk: Disk, evaluation: Evaluation, *, leads: bool) -> Iterator[Step]:
     """Yield the steps of an extension that is wanted; one extension of a handler leads when its version changes."""
     move = disk.moves.get(entry.handler)
     if move is None and _is_quiet(entry, disk):
@@ -113,13 +115,13 @@ def _have(entry: Entry, goal: Goal, disk: Disk, *, leads: bool) -> Iterator[Step
         if leads:
             yield from change.go_on(entry, move, goal, disk)
         return
-    if not _is_open(entry, goal, disk):
-        yield from _enable_again(entry, goal, disk)
+    if not _is_open(entry, disk, evaluation):
+        yield from _enable_again(entry, disk, evaluation)
         return
     own = list(_towards(entry, goal, disk, leads=leads))
     if not own or own[0].kind != ENABLE:
         # What was enabled is first of all enabled in this boot, however long the rest may take.
-        own = list(_enable_again(entry, goal, disk)) or own
+        own = list(_enable_again(entry, disk, evaluation)) or own
     record = disk.records.get(entry.name)
     is_noted = record is not None and record.key == entry.key and record.verdict is None
     if not own and not is_noted and disk.in_force(entry.handler) == entry.version:
@@ -194,7 +196,7 @@ def _is_enabled_now(entry: Entry, record: Record | None, disk: Disk) -> bool:
     return enabled[:4] == (key.uid, key.version, key.sequence_number, disk.boot)
 
 
-def _enable_again(entry: Entry, goal: Goal, disk: Disk) -> Iterator[Step]:
+def _enable_again(entry: Entry, disk: Disk, evaluation: Evaluation) -> Iterator[Step]:
     """Yield the enable that a new boot of the machine asks for: of what was enabled, which may not be what is wanted.
 
     It is not held back by what failed since: it has been enabled before, with what it depends on.
@@ -202,7 +204,7 @@ def _enable_again(entry: Entry, goal: Goal, disk: Disk) -> Iterator[Step]:
     record = disk.records.get(entry.name)
     if record is None or record.enabled is None or record.handler != entry.handler:
         return
-    if hold.is_to_be_enabled_again(entry.name, disk) and hold.waits_for_boot(entry, goal, disk) is None:
+    if hold.is_to_be_enabled_again(entry.name, disk) and evaluation.waits_for_boot(entry) is None:
         was = record.enabled
         key = entry.key._replace(uid=was.uid, version=was.version, sequence_number=was.sequence_number)
         yield step(ENABLE, entry, was.version, uninstall_code(None), key=key, back=True)

@@ -118,22 +118,22 @@ class View:
             document = report.refused(refused, self._taken_at)
             extensions[refused.name] = (document, report.size(document))
         self._told_at = None
-        busy = self._busy()
+        busy, evaluation = self._busy(), hold.Evaluation(goal, self._store.disk)
         for entry in goal.entries:
-            made = self._extension(entry, goal, busy)
+            made = self._extension(entry, evaluation, busy)
             if made is not None:
                 extensions[entry.name] = made
         facts: Document = {**self._facts, **self._credential.facts(), "observedGeneration": goal.generation}
         facts["highestSequenceNumber"] = self._store.disk.highest
         return report.whole(facts, extensions)
 
-    def _extension(self, entry: Entry, goal: Goal, busy: Held | None) -> tuple[Document, int] | None:
+    def _extension(self, entry: Entry, evaluation: hold.Evaluation, busy: Held | None) -> tuple[Document, int] | None:
         disk, name = self._store.disk, entry.name
         record = disk.records.get(name)
         known = self._made.get(name)
         if known is not None and record is not None and self._is_unchanged(entry, record, known[0], busy):
             return known[1], known[2]
-        held = hold.why(entry, goal, disk) or self._executor.waits_for(name)
+        held = evaluation.why(entry) or self._executor.waits_for(name)
         if held is None and busy is not None and self._is_waiting(entry, record):
             held = busy
         if record is None:
