@@ -60,6 +60,7 @@ class Config(NamedTuple):
     root: str
     report_delay_s: float
     report_every_s: float
+    report_times_s: float
     retry_first_s: float
     retry_limit_s: float
     kill_after_s: float
@@ -109,6 +110,7 @@ class _Reader:
             root=self.file("root", "/"),
             report_delay_s=self.seconds("reportDelaySeconds", 1.0),
             report_every_s=self.seconds("reportEverySeconds", 10.0),
+            report_times_s=self.seconds("reportTimesSeconds", 600.0),
             retry_first_s=self.seconds("retryFirstSeconds", 1.0),
             retry_limit_s=self.seconds("retryLimitSeconds", 300.0),
             kill_after_s=self.seconds("killAfterSeconds", 30.0),

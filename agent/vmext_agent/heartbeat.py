@@ -6,7 +6,7 @@ import json
 import os
 from typing import NamedTuple
 
-from vmext_agent import files, status, text
+from vmext_agent import clock, files, status, text
 from vmext_agent.errors import StatusError
 
 #: A heartbeat older than this says that the handler has stopped.
@@ -30,7 +30,8 @@ def read(path: str, now: float) -> Heartbeat:
     try:
         written = os.stat(path).st_mtime
         if now - written > SILENT_S:
-            return Heartbeat(UNRESPONSIVE, 0, f"no heartbeat for {int(now - written)} s")
+            # Since when, and not for how long: that would be another text at every look.
+            return Heartbeat(UNRESPONSIVE, 0, f"no heartbeat since {clock.rfc3339(written)}")
         data = files.read(path, _LIMIT)
     except OSError as error:
         raise StatusError(f"Failed to get heart beat file: {error}") from None

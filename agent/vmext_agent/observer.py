@@ -111,10 +111,17 @@ class Observer:
         try:
             data = files.read(path, status.MAX_BYTES)
             written = clock.rfc3339(os.stat(path).st_mtime)
-            found = status.parse(data)
-            if found is not None and found.is_final and found != self.said(extension).status:
+            found, before = status.parse(data), self.said(extension)
+            if found is not None and found.is_final and found != before.status:
                 # It may run only once: what others are told of it must outlive a loss of power.
                 files.sync(path)
+            if (
+                found is not None
+                and before.status is not None
+                and found._replace(time=before.status.time) == before.status
+            ):
+                # It ended when it was first told, however often it is written anew.
+                written = before.written
         except FileNotFoundError:
             # One that was removed does not take back what it said.
             self._malformed.pop(extension, None)

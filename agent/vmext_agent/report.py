@@ -173,6 +173,15 @@ def whole(facts: Mapping[str, object], extensions: Mapping[str, tuple[Document, 
     return {**facts, "extensions": made}
 
 
+def without_times(document: Mapping[str, object]) -> Document:
+    """Return what is reported of an extension without when that was: what is left tells whether there is news."""
+    made = {key: value for key, value in document.items() if key != "endTime"}
+    said = made.get("extensionStatus")
+    if isinstance(said, dict):
+        made["extensionStatus"] = {key: value for key, value in said.items() if key != "time"}
+    return made
+
+
 def merge_patch(old: Mapping[str, object], new: Mapping[str, object]) -> Document:
     """Return the JSON merge patch (RFC 7386) that makes `new` of `old`; empty where they are the same."""
     patch: Document = {key: None for key in old if key not in new}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vmext_agent.cluster import Cluster
+    from vmext_agent.config import Config
     from vmext_agent.credential import Credential
     from vmext_agent.goal_state import Goal
     from vmext_agent.log import Log
@@ -34,26 +35,20 @@ class Reporter:
     """Keeps the status in the API server like the one that was submitted last.
 
     Args:
+        config: how long what is not final waits for something final to come with it, and the least times between two
+            reports of an extension of which only texts changed, or only times.
         client: its own connection.
         credential: what is tried again of certificate and token.
-        delay_s: how long what is not final waits for something final to come with it.
-        every_s: least time between two reports of an extension of which only texts changed.
         draw: randomness of the back-off.
     """
 
-    def __init__(
-        self,
-        client: Cluster,
-        credential: Credential,
-        delay_s: float,
-        every_s: float,
-        draw: random.Random,
-        log: Log,
-    ) -> None:
+    def __init__(self, config: Config, client: Cluster, credential: Credential, draw: random.Random, log: Log) -> None:
         self._client = client
         self._credential = credential
-        self._delay_s = delay_s
-        self._every_s = every_s
+        self._delay_s = config.report_delay_s
+        self._every_s = config.report_every_s
+        self._times_s = config.report_times_s
+        self._began = time.monotonic()
         self._backoff = Backoff(_FIRST_S, _LIMIT_S, draw)
         self._log = log
         self._changed = threading.Condition()
@@ -153,7 +148,10 @@ class Reporter:
             before = old.get(name)
             if document == before:
                 continue
-            if isinstance(before, dict) and all(document.get(key) == before.get(key) for key in _TELLING):
+            if isinstance(before, dict) and report.without_times(document) == report.without_times(before):
+                # Some handlers write their status anew every few seconds, with nothing new in it but the time.
+                times.append(max(soon, self._sent_at.get(name, self._began) + self._times_s))
+            elif isinstance(before, dict) and all(document.get(key) == before.get(key) for key in _TELLING):
                 times.append(max(soon, self._sent_at.get(name, 0.0) + self._every_s))
             else:
                 times.append(0.0 if document.get("outcome") in _FINAL else soon)

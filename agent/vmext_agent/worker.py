@@ -83,9 +83,7 @@ class Worker:
         self._mailbox = Mailbox()
         access = Access()
         credential = Credential(config, self._layout, draw, self._mailbox.ring, log)
-        self._reporter = Reporter(
-            Cluster(config, access), credential, config.report_delay_s, config.report_every_s, draw, log
-        )
+        self._reporter = Reporter(config, Cluster(config, access), credential, draw, log)
         self._enrolment = (config.uid, config.anchor_uid)
         self._watcher = Watcher(
             Cluster(config, access),

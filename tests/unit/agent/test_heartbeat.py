@@ -85,7 +85,13 @@ def test_silence_counts_whatever_the_file_holds(tmp_path: Path) -> None:
     found = heartbeat.read(written(tmp_path, b"{", 3600), NOW)
 
     assert found.status == "Unresponsive"
-    assert "3600 s" in found.message
+    assert found.message == "no heartbeat since 2027-01-15T07:00:00Z"
+
+
+def test_a_silence_reads_the_same_however_long_it_lasts(tmp_path: Path) -> None:
+    path = written(tmp_path, beat(status="ready"), 601)
+
+    assert heartbeat.read(path, NOW) == heartbeat.read(path, NOW + 3600)
 
 
 def test_a_missing_file_is_told_in_the_words_of_the_contract(tmp_path: Path) -> None:

@@ -33,10 +33,10 @@ class Watched:
         self.observer = observer
         self.observer.follow(NAME, self.handler, str(self.path))
 
-    def write(self, words: str, status: str = "success") -> None:
+    def write(self, words: str, status: str = "success", when: str = "") -> None:
         """Write the file as handlers do: beside, and then renamed."""
         message = {"lang": "en", "message": words}
-        document = [{"version": 1.0, "status": {"status": status, "formattedMessage": message}}]
+        document = [{"version": 1.0, "timestampUTC": when, "status": {"status": status, "formattedMessage": message}}]
         (self.folder / ".new").write_text(json.dumps(document))
         (self.folder / ".new").rename(self.path)
 
@@ -149,6 +149,21 @@ def test_a_file_that_is_removed_does_not_take_back_what_it_said(watched: Watched
     watched.observer.look()
 
     assert watched.said() in ("done", "unrelated")
+
+
+def test_what_is_written_anew_with_another_time_ended_when_it_was_first_told(watched: Watched) -> None:
+    watched.write("done", when="2026-01-01T00:00:00Z")
+    os.utime(watched.path, (1_700_000_000, 1_700_000_000))
+    watched.sees("done")
+    first = watched.observer.said(NAME)
+
+    watched.write("done", when="2026-01-01T00:00:05Z")
+    watched.observer.look()
+
+    found = watched.observer.said(NAME)
+    assert found.written == first.written == "2023-11-14T22:13:20Z"
+    assert found.status is not None
+    assert found.status.time == "2026-01-01T00:00:05Z"
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "link", "huge", "unreadable"])

@@ -131,3 +131,28 @@ def test_an_entry_that_is_held_says_why_and_not_how_an_earlier_one_ended() -> No
     notes = made["notes"]
     assert isinstance(notes, list)
     assert [len(note) for note in notes] == [1024]
+
+
+def test_what_differs_only_in_when_it_was_is_no_news() -> None:
+    said = ExtensionStatus(
+        status.SUCCESS, "Enable", 0, "done", "2026-01-01T00:00:00Z", (Substatus("a", "success", 0, ""),)
+    )
+    first = document(enabled(), said)
+    later = {**document(enabled(), said._replace(time="2026-01-01T00:00:05Z")), "endTime": "2026-01-01T00:00:05Z"}
+
+    assert first != later
+    assert report.without_times(first) == report.without_times(later)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"message": "other"}, {"status": status.WARNING}, {"code": 1}, {"substatuses": ()}, {"operation": "Other"}],
+)
+def test_anything_else_is(change: dict[str, Any]) -> None:
+    said = ExtensionStatus(
+        status.SUCCESS, "Enable", 0, "done", "2026-01-01T00:00:00Z", (Substatus("a", "success", 0, ""),)
+    )
+
+    assert report.without_times(document(enabled(), said)) != report.without_times(
+        document(enabled(), said._replace(**change))
+    )
