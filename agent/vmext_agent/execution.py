@@ -15,6 +15,7 @@ from vmext_agent import (
     leftovers,
     lifecycle,
     records,
+    status_files,
     steps,
     transcript,
 )
@@ -338,6 +339,7 @@ class Execution:
         store.save(concluded.record)
         if step.kind == steps.ENABLE and concluded.record.enabled is not None:
             self._drop_old_settings(concluded.record, concluded.move)
+            status_files.end(step, handler, step.extension if self._takes_several(step) else "")
         self._setbacks.clear(step.extension)
         return concluded.retry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from vmext_agent import clock, files, goal_state, lifecycle, plan, records, steps
+from vmext_agent import clock, files, goal_state, lifecycle, plan, records, status_files, steps
 from vmext_agent.errors import ManifestError, PackageError
 from vmext_agent.execution import Execution
 from vmext_agent.fetch import Fetch
@@ -142,14 +142,18 @@ class Executor:
         return None
 
     def _perform(self, step: Step, goal: Goal) -> None:
-        entry, record = goal.entry(step.extension), self._store.disk.records.get(step.extension)
+        entry, known = goal.entry(step.extension), self._store.disk.records.get(step.extension)
+        record = known
         self._since = clock.since_boot()
         try:
             if entry is not None and _begins(step, entry, record):
                 record = records.begin(record, entry, clock.rfc3339(time.time()))
-                self._store.save(record)
             if step.kind in steps.COMMANDS:
-                self._execution.begin(step, entry, record or _unknown(step))
+                record = status_files.begin(record or _unknown(step), step, self._store.disk, self._layout)
+            if record is not None and record is not known:
+                self._store.save(record)
+            if step.kind in steps.COMMANDS and record is not None:
+                self._execution.begin(step, entry, record)
             elif entry is not None and record is not None:
                 if step.kind == steps.DOWNLOAD:
                     self._begin_fetch(step, entry)
@@ -165,11 +169,14 @@ class Executor:
         move = store.disk.moves.get(step.handler)
         record = record._replace(verdict=None)
         if kind == steps.BEGIN:
-            store.save_move(lifecycle.begun(step, entry, store.disk))
+            begun = lifecycle.begun(step, entry, store.disk)
+            status_files.keep(begun, store.disk, self._layout)
+            store.save_move(begun)
         elif kind == steps.CARRY and move is not None:
             self._log.info("Copy status files and mrseq from the old version to the new", handler.log_prefix)
             handler.make()
             handler.carry_from(Handler(self._layout, step.handler, step.source))
+            status_files.carry(move, goal, store.disk, self._layout)
             store.save_move(lifecycle.carried(step, move))
         elif kind == steps.ASIDE and move is not None:
             self._set_aside(step, move.target)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vmext_agent.records import HandlerStatus
 
 _MANIFEST_LIMIT = 1 << 20
-_STATUS_FILE = re.compile(r"(?:[a-z0-9.-]{1,80}\.)?[0-9]{1,19}\.status")
+_MRSEQ_LIMIT = 1 << 20
 _SETTINGS_FILE = re.compile(r"(?:[a-z0-9.-]{1,80}\.)?([0-9]{1,18})\.settings")
 _STATE_FILE = ".HandlerState"
 #: In an install folder: the sha256 of the package that it came from.
@@ -92,10 +92,13 @@ class Handler:
         path = f"{self.folder}/HandlerEnvironment.json"
         files.write(path, json.dumps(environment).encode(), 0o644, durable=False)
 
+    def settings_file(self, sequence_number: int, extension: str = "") -> str:
+        """Return the settings file of a sequence number."""
+        return f"{self.folder}/config/{_prefix(extension)}{sequence_number}.settings"
+
     def write_settings(self, sequence_number: int, document: bytes, extension: str = "") -> None:
         """Write the settings file of a sequence number (``settings_document``). Raises OSError."""
-        path = f"{self.folder}/config/{_prefix(extension)}{sequence_number}.settings"
-        files.write(path, document, 0o600, durable=False)
+        files.write(self.settings_file(sequence_number, extension), document, 0o600, durable=False)
 
     def highest_number(self) -> int:
         """Return the highest sequence number of a settings file, 0 where there is none."""
@@ -189,15 +192,12 @@ class Handler:
         return {**made, "ConfigExtensionName": extension} if extension else made
 
     def carry_from(self, old: Handler) -> None:
-        """Copy what a new version needs of the old one: ``mrseq`` and the status files. Raises OSError."""
-        _copy(f"{old.folder}/mrseq", f"{self.folder}/mrseq")
+        """Copy the old version's ``mrseq``: the numbers that were run already. Raises OSError."""
         try:
-            names = os.listdir(old.status_folder)
+            content = files.read(f"{old.folder}/mrseq", _MRSEQ_LIMIT)
         except FileNotFoundError:
             return
-        for name in names:
-            if _STATUS_FILE.fullmatch(name):
-                _copy(f"{old.status_folder}/{name}", f"{self.status_folder}/{name}")
+        files.write(f"{self.folder}/mrseq", content, 0o600)
 
     def set_aside(self) -> None:
         """Put the install folder out of the way, where no handler looks. Raises OSError."""
@@ -244,11 +244,3 @@ def settings_document(settings: Settings) -> bytes:
 
 def _prefix(extension: str) -> str:
     return f"{extension}." if extension else ""
-
-
-def _copy(source: str, target: str) -> None:
-    try:
-        content = files.read(source, _MANIFEST_LIMIT)
-    except FileNotFoundError:
-        return
-    files.write(target, content, 0o600)

@@ -63,6 +63,21 @@ def operation(kind: str) -> str:
     return "Enable" if kind in (steps.ACCEPT, steps.REWRITE) else "Update"
 
 
+def is_first_attempt(record: Record, step: Step, *, is_known: bool) -> bool:
+    """Tell whether an enable is begun for the first time: what is in its status file by then is no answer of its.
+
+    Handlers write under the number that they are given also when they are updated or disabled, and skip a number that
+    they have seen: what an earlier attempt of the same enable wrote is all that will ever be there.
+
+    Args:
+        record: the extension's.
+        step: the enable.
+        is_known: it is enabled with this number by the handler's own folder, where the agent knows of none.
+    """
+    known = [one[:3] for one in (record.attempt, record.enabled) if one is not None]
+    return not is_known if not known else (step.key.uid, step.key.version, step.key.sequence_number) not in known
+
+
 def outcome(record: Record, said: ExtensionStatus | None, now: float) -> str:
     """Return how an enabled extension stands, by its status file and the time it has; a late word wins over time."""
     if record.enabled is None or not record.is_enabled:

@@ -88,6 +88,25 @@ class Enabled(NamedTuple):
     until: float
 
 
+class Attempt(NamedTuple):
+    """The enable that was begun last: what its status file says counts from its first beginning on.
+
+    Attributes:
+        uid: of the entry.
+        version: of the handler.
+        sequence_number: of the entry.
+        boot: in which it was begun, for the first time in that boot.
+        before: which status file was there when that boot began it again (``status_files.identity``), empty for none;
+            None where it was begun in no earlier boot.
+    """
+
+    uid: str
+    version: str
+    sequence_number: int
+    boot: str
+    before: str | None = None
+
+
 class Failure(NamedTuple):
     """Why a change of version is taken back; ``kind`` is the step's, empty where the goal no longer wants it."""
 
@@ -134,6 +153,7 @@ class Record(NamedTuple):
         settings: which settings are in its settings file (``settings_id``).
         handler_status: what the agent says of the handler.
         busy_until: till when a busy package manager is waited for, in seconds since 1970; 0 before it was busy.
+        attempt: the enable that was begun last, None where another command has run since.
     """
 
     extension: str
@@ -146,6 +166,7 @@ class Record(NamedTuple):
     settings: str = ""
     handler_status: HandlerStatus | None = None
     busy_until: float = 0.0
+    attempt: Attempt | None = None
 
     @property
     def is_enabled(self) -> bool:
@@ -254,6 +275,7 @@ def _record(document: Any) -> Record:
         settings=_is(str, document["settings"]),
         handler_status=_or_none(document["handler_status"], lambda one: _made(HandlerStatus, one, (str, int, str))),
         busy_until=float(_is((int, float), document["busy_until"])),
+        attempt=_or_none(document["attempt"], _attempt),
     )
 
 
@@ -273,6 +295,10 @@ def _move(document: Any) -> Move:
 
 def _enabled(document: Any) -> Enabled:
     return _made(Enabled, document, (str, str, int, str, (int, float)))
+
+
+def _attempt(document: Any) -> Attempt:
+    return _made(Attempt, document, (str, str, int, str, (str, type(None))))
 
 
 def _version(value: object) -> str:

@@ -106,6 +106,10 @@ class View:
             if self._followed.pop(name, None) is not None:
                 self._observer.drop(name)
         elif (record.is_enabled or record.verdict is not None) and self._followed.get(name) is not record:
+            before = self._followed.get(name)
+            if before is not None and before.attempt != record.attempt:
+                # What was read before an enable began is no answer of its.
+                self._observer.drop(name)
             self._followed[name] = record
             handler = Handler(self._layout, record.handler, key.version)
             path = handler.status_file(key.sequence_number, name if folder.multi_config else "")
