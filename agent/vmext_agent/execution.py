@@ -83,6 +83,13 @@ class Execution:
             self._placed[key] = self._cgroups.place(handler, version, limits)
         return self._placed[key] if self._cgroups.kind != cgroups.SYSTEMD else self._cgroups.place(*key)
 
+    def is_at_work(self, handler: str, version: str, extension: str) -> bool:
+        """Tell whether anything runs that a handler version's commands for an extension have started."""
+        folder = self._store.disk.handlers.get(handler, {}).get(version)
+        own = extension if folder is not None and folder.multi_config else ""
+        members = self._cgroups.members(handler, version)
+        return leftovers.is_at_work(self._layout.handler(handler, version), members, own)
+
     def wait_s(self) -> float | None:
         """Return how long nothing has to be done unless the descriptor says so; None for ever."""
         times = [self._sweep_at - time.monotonic()] if self._sweep_at else []

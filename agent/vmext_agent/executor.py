@@ -61,6 +61,10 @@ class Executor:
         """Return what an extension's next step waits for on this machine, None for nothing."""
         return self._patience.waits_for(extension)
 
+    def is_at_work(self, handler: str, version: str, extension: str) -> bool:
+        """Tell whether anything runs that a handler version's commands for an extension have started."""
+        return self._execution.is_at_work(handler, version, extension)
+
     def notes(self, entry: Entry) -> tuple[str, ...]:
         """Return what people should know of how an extension's commands run."""
         if entry.limits == Limits():

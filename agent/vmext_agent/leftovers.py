@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _VARIABLE = b"AZURE_GUEST_AGENT_EXTENSION_PATH="
+_EXTENSION = b"ConfigExtensionName="
 _LOOK_S = 0.1
 
 
@@ -33,6 +34,45 @@ def find(install_folder: str, members: Iterable[int]) -> list[int]:
         if pid not in found and wanted in _environment(pid):
             found.add(pid)
     return sorted(pid for pid in found - spared if process.start_time(pid) is not None)
+
+
+def is_at_work(install_folder: str, members: Iterable[int], extension: str = "") -> bool:
+    """Tell whether anything of a handler version may run, wherever its commands have put it.
+
+    This is wider than what ``find`` returns, of which all is ended.
+
+    Args:
+        install_folder: of the version.
+        members: of its control group.
+        extension: of a handler that takes several: what runs for another of them does not count.
+    """
+    folder, group = os.fsencode(install_folder), set(members)
+    for pid in sorted((group | set(process.numbers())) - {1, os.getpid(), os.getppid()}):
+        environment = _environment(pid)
+        if extension and any(
+            one.startswith(_EXTENSION) and one != _EXTENSION + extension.encode() for one in environment
+        ):
+            continue
+        is_own = pid in group or _VARIABLE + folder in environment or any(_names(one, folder) for one in _places(pid))
+        if is_own and process.start_time(pid) is not None:
+            return True
+    return False
+
+
+def _names(place: bytes, folder: bytes) -> bool:
+    """Tell whether a place, or a command line, has a folder in it, and not only one whose name begins like it."""
+    return any(part[:1] in (b"", b"/", b"\0", b" ") for part in place.split(folder)[1:])
+
+
+def _places(pid: int) -> list[bytes]:
+    """Return where a process is, which program it runs, and its command line."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            line = file.read(1 << 16)
+        return [os.readlink(b"/proc/%d/cwd" % pid), os.readlink(b"/proc/%d/exe" % pid), line]
+    except OSError:
+        # It is gone, or the kernel's own.
+        return []
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -78,13 +78,35 @@ def is_first_attempt(record: Record, step: Step, *, is_known: bool) -> bool:
     return not is_known if not known else (step.key.uid, step.key.version, step.key.sequence_number) not in known
 
 
-def outcome(record: Record, said: ExtensionStatus | None, now: float) -> str:
-    """Return how an enabled extension stands, by its status file and the time it has; a late word wins over time."""
+def outcome(record: Record, said: ExtensionStatus | None, now: float, identity: str = "") -> str:
+    """Return how an enabled extension stands, by its status file and the time it has; a late word wins over time.
+
+    `identity` is the status file's (``status_files.identity``).
+    """
     if record.enabled is None or not record.is_enabled:
         return RUNNING
     if said is not None and said.is_final:
         return FAILED if said.status == status.ERROR else SUCCEEDED
-    return FAILED if now >= record.enabled.until else RUNNING
+    return FAILED if now >= record.enabled.until or was_not_resumed(record, identity) else RUNNING
+
+
+def was_not_resumed(record: Record, identity: str) -> bool:
+    """Tell whether an extension's work was found to be cut off for good, and nothing has been written since."""
+    enabled, attempt = record.enabled, record.attempt
+    return enabled is not None and enabled.not_resumed != "" and attempt is not None and attempt.before == identity
+
+
+def may_not_be_resumed(record: Record, said: ExtensionStatus | None, identity: str, *, boot: str, now: float) -> bool:
+    """Tell whether an extension is where it was when its work was cut off, although it has been enabled again since.
+
+    A handler that skips a number which it has seen writes no more: where nothing of it runs, it is over.
+    """
+    enabled, attempt = record.enabled, record.attempt
+    if enabled is None or attempt is None or not record.is_enabled or record.verdict is not None:
+        return False
+    if record.key.state != goal_state.ENABLED or enabled.boot != boot or enabled.not_resumed or now >= enabled.until:
+        return False
+    return attempt[:3] == enabled[:3] and attempt.before == identity and (said is None or not said.is_final)
 
 
 def fail(record: Record, step: Step, reason: str, message: str, code: int, now: str, *, retry: bool = False) -> Record:

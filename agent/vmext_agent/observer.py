@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from vmext_agent import clock, files, status
+from vmext_agent import clock, files, status, status_files
 from vmext_agent.errors import StatusError
 from vmext_agent.inotify import Inotify
 
@@ -23,10 +23,11 @@ _MALFORMED = 1012
 
 
 class Said(NamedTuple):
-    """A status, None for none yet, and when its file was written (RFC 3339)."""
+    """A status, None for none yet, when its file was written (RFC 3339), and which writing of it that is."""
 
     status: ExtensionStatus | None
     written: str
+    identity: str = ""
 
 
 _NOTHING = Said(None, "")
@@ -109,6 +110,8 @@ class Observer:
     def _read(self, extension: str) -> None:
         path = self._paths[extension]
         try:
+            # Before it is read: what is written meanwhile is looked at again.
+            identity = status_files.identity(path)
             data = files.read(path, status.MAX_BYTES)
             written = clock.rfc3339(os.stat(path).st_mtime)
             found, before = status.parse(data), self.said(extension)
@@ -130,7 +133,7 @@ class Observer:
             self._take_malformed(extension, path, str(error))
             return
         self._malformed.pop(extension, None)
-        self._said[extension] = Said(found, written)
+        self._said[extension] = Said(found, written, identity)
 
     def _take_malformed(self, extension: str, path: str, why: str) -> None:
         now = time.monotonic()
@@ -143,7 +146,8 @@ class Observer:
             written = clock.rfc3339(os.lstat(path).st_mtime)
         except OSError:
             return
-        said = Said(status.ExtensionStatus(status.ERROR, code=_MALFORMED, message=message), written)
+        found = status.ExtensionStatus(status.ERROR, code=_MALFORMED, message=message)
+        said = Said(found, written, status_files.identity(path))
         if self.said(extension).status != said.status:
             self._log.warning("A status file is malformed", extension=extension, file=path, error=why)
             self._said[extension] = said

@@ -79,13 +79,23 @@ class Verdict(NamedTuple):
 
 
 class Enabled(NamedTuple):
-    """The last enable that returned 0; ``until`` is when its status must be final, in seconds since 1970."""
+    """The last enable that returned 0.
+
+    Attributes:
+        uid: of the entry.
+        version: of the handler.
+        sequence_number: of the entry.
+        boot: in which it was enabled.
+        until: when its status must be final, in seconds since 1970.
+        not_resumed: when it was found that its work was cut off and nothing takes it up, RFC 3339; empty for not.
+    """
 
     uid: str
     version: str
     sequence_number: int
     boot: str
     until: float
+    not_resumed: str = ""
 
 
 class Attempt(NamedTuple):
@@ -95,15 +105,13 @@ class Attempt(NamedTuple):
         uid: of the entry.
         version: of the handler.
         sequence_number: of the entry.
-        boot: in which it was begun, for the first time in that boot.
-        before: which status file was there when that boot began it again (``status_files.identity``), empty for none;
-            None where it was begun in no earlier boot.
+        before: which status file was there when it was begun again (``status_files.identity``), empty for none; None
+            where it was begun once.
     """
 
     uid: str
     version: str
     sequence_number: int
-    boot: str
     before: str | None = None
 
 
@@ -294,11 +302,11 @@ def _move(document: Any) -> Move:
 
 
 def _enabled(document: Any) -> Enabled:
-    return _made(Enabled, document, (str, str, int, str, (int, float)))
+    return _made(Enabled, document, (str, str, int, str, (int, float), str))
 
 
 def _attempt(document: Any) -> Attempt:
-    return _made(Attempt, document, (str, str, int, str, (str, type(None))))
+    return _made(Attempt, document, (str, str, int, (str, type(None))))
 
 
 def _version(value: object) -> str:

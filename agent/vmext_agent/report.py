@@ -33,6 +33,7 @@ def extension(
     said: ExtensionStatus | None,
     ended: str,
     now: float,
+    identity: str = "",
     version: str | None,
     handler_status: HandlerStatus | None = None,
     notes: Sequence[str] = (),
@@ -47,6 +48,7 @@ def extension(
         said: its status file for this sequence number, None for none.
         ended: when the status file was written, RFC 3339.
         now: seconds since 1970.
+        identity: of its status file (``status_files.identity``), empty for none.
         version: of the handler in force, None for none.
         handler_status: what the handler's heartbeat says; None for what the agent knows.
         notes: what people should know besides.
@@ -60,7 +62,9 @@ def extension(
         document |= {"outcome": verdict.outcome, "operation": verdict.operation, "endTime": verdict.ended}
         document |= {"reason": verdict.reason, "message": verdict.message, "failedVersion": verdict.failed_version}
     elif record.is_enabled and record.enabled is not None:
-        document |= _enabled(said, ended, lifecycle.outcome(record, said, now), record.enabled.until)
+        outcome = lifecycle.outcome(record, said, now, identity)
+        not_resumed = record.enabled.not_resumed if lifecycle.was_not_resumed(record, identity) else ""
+        document |= _enabled(said, ended, outcome, record.enabled.until, not_resumed)
     else:
         document |= {"outcome": lifecycle.RUNNING, "operation": operation}
     if held is not None:
@@ -89,7 +93,7 @@ def waiting(key: Key, held: Held) -> Document:
     return fit(_held(_key(key), held), EXTENSION_BYTES)
 
 
-def _enabled(said: ExtensionStatus | None, ended: str, outcome: str, until: float) -> Document:
+def _enabled(said: ExtensionStatus | None, ended: str, outcome: str, until: float, not_resumed: str) -> Document:
     """Return the part that the status file of an enabled extension decides."""
     document: Document = {"operation": "Enable", "outcome": outcome}
     if said is not None and said.is_final:
@@ -97,6 +101,12 @@ def _enabled(said: ExtensionStatus | None, ended: str, outcome: str, until: floa
         if outcome == lifecycle.FAILED:
             message = said.message or f"the extension reported an error with code {said.code} and no message"
             document |= {"reason": "ExecutionFailed", "message": message}
+    elif outcome == lifecycle.FAILED and not_resumed:
+        message = (
+            "the machine was restarted, or the extension was killed, before it reported how it ended; enabled again,"
+            " its handler did not take up the work, and nothing of it runs; change forceUpdateTag to run it again"
+        )
+        document |= {"reason": "NotResumed", "message": message, "endTime": not_resumed}
     elif outcome == lifecycle.FAILED:
         what = "wrote no status" if said is None else "was still transitioning"
         message = f"the extension {what} until its time was over; what it started goes on"

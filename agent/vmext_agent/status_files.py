@@ -34,7 +34,7 @@ def identity(path: str) -> str:
     It is compared with what was noted in the same boot, never with a clock.
     """
     try:
-        found = os.lstat(path)
+        found = os.stat(path)
     except OSError:
         return ""
     return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
@@ -51,10 +51,8 @@ def begin(record: Record, step: Step, disk: Disk, layout: Layout) -> Record:
     key, folder = step.key, disk.handlers[step.handler][step.version]
     handler, name = Handler(layout, step.handler, step.version), step.extension if folder.multi_config else ""
     path, kept = handler.status_file(key.sequence_number, name), _kept(handler, key.sequence_number, name)
-    attempt = Attempt(key.uid, key.version, key.sequence_number, disk.boot)
+    attempt = Attempt(key.uid, key.version, key.sequence_number)
     if record.attempt is not None and record.attempt[:3] == attempt[:3]:
-        if record.attempt.boot == disk.boot:
-            return record
         attempt = attempt._replace(before=identity(path))
     elif os.path.exists(kept):
         _put_back(kept, path)

@@ -88,7 +88,7 @@ class View:
                 continue
             self._follow(record)
             said = self._observer.said(name)
-            found = lifecycle.outcome(record, said.status, now)
+            found = lifecycle.outcome(record, said.status, now, said.identity)
             if found != lifecycle.RUNNING:
                 self._final[name] = (record, said)
             if record.enabled is not None and found == lifecycle.RUNNING and record.is_enabled:
@@ -164,6 +164,7 @@ class View:
                 said=seen.said.status,
                 ended=seen.said.written,
                 now=time.time(),
+                identity=seen.said.identity,
                 version=seen.version,
                 handler_status=seen.handler_status,
                 notes=seen.notes,

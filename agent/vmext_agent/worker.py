@@ -19,6 +19,7 @@ from vmext_agent.housekeeping import Housekeeping
 from vmext_agent.layout import Layout
 from vmext_agent.observer import Observer
 from vmext_agent.reporter import Reporter
+from vmext_agent.resumption import ResumptionCheck
 from vmext_agent.view import View
 from vmext_agent.watcher import Watcher
 
@@ -96,6 +97,7 @@ class Worker:
         )
         self._housekeeping = Housekeeping(self._layout, log)
         self._view = View(self._layout, self._store, self._observer, self._executor, credential)
+        self._resumption = ResumptionCheck(self._store, self._observer, self._executor, log)
         self._goal: Goal | None = None
         #: The object of the newest goal, until it is on disk.
         self._unsaved: Mapping[str, object] | None = None
@@ -131,7 +133,7 @@ class Worker:
         self._view.refresh()
         self._executor.turn()
         # What a command has left may be all that another one waited for.
-        while self._view.refresh():
+        while self._view.refresh() or self._resumption.turn():
             self._executor.turn()
         if self._goal is not None:
             self._reporter.submit(self._view.document(self._goal))
@@ -162,8 +164,8 @@ class Worker:
         for descriptor in (self._mailbox.descriptor, self._observer.descriptor, *self._executor.descriptors()):
             if descriptor >= 0:
                 poll.register(descriptor, select.POLLIN)
-        waits = [self._executor.wait_s(), self._observer.wait_s(), self._view.wait_s(), self._housekeeping.wait_s()]
-        due = [wait_s for wait_s in waits if wait_s is not None]
+        parts = (self._executor, self._observer, self._view, self._housekeeping, self._resumption)
+        due = [wait_s for wait_s in (part.wait_s() for part in parts) if wait_s is not None]
         # Rounded up: a wait that ends too early would be one more turn for nothing. The kernel takes no wait of months.
         poll.poll(int(min(*due, _LONGEST_WAIT_S) * 1000) + 1 if due else None)
 

@@ -39,7 +39,9 @@ def test_every_reason_of_the_agent_is_documented() -> None:
     listed = documented()["Given by the machine's agent"]
     assert listed <= words, f"documented, and given nowhere: {sorted(listed - words)}"
     reasons = {
-        word for word in words if re.search(r"[a-z](Failed|Mismatch|Invalid|Full|Out|Reboot|GoalState|Error)$", word)
+        word
+        for word in words
+        if re.search(r"[a-z](Failed|Mismatch|Invalid|Full|Out|Reboot|Resumed|GoalState|Error)$", word)
     }
     assert reasons - listed <= {"GoalState"}, f"given, and not documented: {sorted(reasons - listed)}"
 

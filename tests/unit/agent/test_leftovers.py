@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +83,34 @@ def test_a_number_that_is_somebody_elses_by_now_is_left_alone(processes: list[su
 
     assert ending.is_over()
     assert child.poll() is None
+
+
+def test_work_is_seen_by_group_environment_folder_and_command_line(
+    processes: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "Test.Leftovers-1.2.3")
+    for path in (folder, f"{folder}.4"):
+        Path(path).mkdir()
+    beside = begin(processes, f"cd {folder}.4 && exec sleep 1000", **{VARIABLE: f"{folder}.4"})
+    assert not leftovers.is_at_work(folder, ())
+
+    assert leftovers.is_at_work(folder, [beside.pid])
+    for script, environment in (
+        ("exec sleep 1000", {VARIABLE: folder}),
+        (f"cd {folder}; exec sleep 1000", {}),
+        (f"exec sh -c 'sleep 1000; :' {folder}/handler", {}),
+    ):
+        made = begin(processes, script, **environment)
+        eventually(lambda: leftovers.is_at_work(folder, ()))
+        made.kill()
+        made.wait()
+        eventually(lambda: not leftovers.is_at_work(folder, ()))
+
+
+def test_what_runs_for_another_extension_of_the_handler_is_no_work_of_this_one(
+    processes: list[subprocess.Popen[bytes]],
+) -> None:
+    made = begin(processes, **{VARIABLE: FOLDER, "ConfigExtensionName": "two"})
+
+    eventually(lambda: leftovers.is_at_work(FOLDER, [made.pid], "two"))
+    assert not leftovers.is_at_work(FOLDER, [made.pid], "one")

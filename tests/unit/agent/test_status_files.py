@@ -9,11 +9,12 @@ import pytest
 
 from unit.agent import goals
 from unit.agent.goals import HANDLER, Folder, Goal
-from vmext_agent import change, lifecycle, records, status_files, steps
+from vmext_agent import change, lifecycle, records, report, status, status_files, steps
 from vmext_agent.goal_state import Key
 from vmext_agent.handler import Handler
 from vmext_agent.layout import Layout
 from vmext_agent.records import Attempt, Disk, Enabled, Move, Record
+from vmext_agent.status import ExtensionStatus
 from vmext_agent.steps import Step
 
 KEY = Key("uid-1", "enabled", 1, "1.0.0")
@@ -167,8 +168,8 @@ def test_a_new_boot_keeps_what_is_there_and_notes_it(machine: Machine) -> None:
     assert machine.tells("1.0.0", 1) == "ran 1"
     identity = status_files.identity(str(machine.path("1.0.0", 1)))
     assert (first, machine.record.attempt) == (
-        Attempt("uid-1", "1.0.0", 1, goals.BOOT),
-        Attempt("uid-1", "1.0.0", 1, "boot-2", identity),
+        Attempt("uid-1", "1.0.0", 1),
+        Attempt("uid-1", "1.0.0", 1, identity),
     )
 
 
@@ -209,14 +210,14 @@ def test_what_is_no_file_stops_no_change(machine: Machine, kind: str) -> None:
     [
         (None, None, False, True),
         (None, None, True, False),
-        (Attempt("uid-1", "1.0.0", 1, "b"), None, False, False),
-        (Attempt("uid-1", "1.0.0", 1, "b"), None, True, False),
-        (Attempt("uid-1", "1.0.0", 2, "b"), None, True, True),
-        (Attempt("uid-1", "1.1.0", 1, "b"), None, True, True),
-        (Attempt("uid-0", "1.0.0", 1, "b"), None, True, True),
+        (Attempt("uid-1", "1.0.0", 1), None, False, False),
+        (Attempt("uid-1", "1.0.0", 1), None, True, False),
+        (Attempt("uid-1", "1.0.0", 2), None, True, True),
+        (Attempt("uid-1", "1.1.0", 1), None, True, True),
+        (Attempt("uid-0", "1.0.0", 1), None, True, True),
         (None, Enabled("uid-1", "1.0.0", 1, "b", 0.0), False, False),
         (None, Enabled("uid-1", "1.0.0", 2, "b", 0.0), True, True),
-        (Attempt("uid-1", "1.1.0", 2, "b"), Enabled("uid-1", "1.0.0", 1, "b", 0.0), False, False),
+        (Attempt("uid-1", "1.1.0", 2), Enabled("uid-1", "1.0.0", 1, "b", 0.0), False, False),
     ],
 )
 def test_the_first_attempt_is_told_by_uid_version_and_number(
@@ -225,3 +226,55 @@ def test_the_first_attempt_is_told_by_uid_version_and_number(
     record: Record = goals.record(goals.entry())._replace(attempt=attempt, enabled=enabled)
 
     assert lifecycle.is_first_attempt(record, enable(), is_known=is_known) is first
+
+
+TRANSITIONING = ExtensionStatus(status.TRANSITIONING)
+AGAIN = Attempt("uid-1", "1.0.0", 1, "noted")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "said", "identity", "boot", "now", "over"),
+    [
+        (AGAIN, TRANSITIONING, "noted", goals.BOOT, 0.0, True),
+        # It wrote nothing, neither before nor since.
+        (AGAIN._replace(before=""), None, "", goals.BOOT, 0.0, True),
+        # It was begun once.
+        (AGAIN._replace(before=None), TRANSITIONING, "noted", goals.BOOT, 0.0, False),
+        (AGAIN._replace(before=None), None, "", goals.BOOT, 0.0, False),
+        # It has written since.
+        (AGAIN, TRANSITIONING, "other", goals.BOOT, 0.0, False),
+        # It had ended.
+        (AGAIN, ExtensionStatus(status.SUCCESS), "noted", goals.BOOT, 0.0, False),
+        (AGAIN, ExtensionStatus(status.ERROR), "noted", goals.BOOT, 0.0, False),
+        # This boot has not enabled it yet.
+        (AGAIN, TRANSITIONING, "noted", "boot-2", 0.0, False),
+        # Its time is over: that is said already.
+        (AGAIN, TRANSITIONING, "noted", goals.BOOT, 60.0, False),
+        # It was another enable.
+        (AGAIN._replace(sequence_number=2), TRANSITIONING, "noted", goals.BOOT, 0.0, False),
+        (None, TRANSITIONING, "noted", goals.BOOT, 0.0, False),
+    ],
+)
+def test_what_may_be_over_is_what_has_written_nothing_since_it_was_begun_again(
+    attempt: Attempt | None, said: ExtensionStatus | None, identity: str, boot: str, now: float, over: bool
+) -> None:
+    record = goals.record(goals.entry(), enabled=True)
+    assert record.enabled is not None
+    record = record._replace(attempt=attempt, enabled=record.enabled._replace(until=60.0))
+
+    assert lifecycle.may_not_be_resumed(record, said, identity, boot=boot, now=now) is over
+
+
+def test_what_was_not_resumed_has_failed_until_it_writes_again() -> None:
+    record = goals.record(goals.entry(), enabled=True, attempt=AGAIN)
+    assert record.enabled is not None
+    record = record._replace(enabled=record.enabled._replace(until=60.0, not_resumed=goals.NOW))
+
+    assert lifecycle.outcome(record, TRANSITIONING, 0.0, "noted") == lifecycle.FAILED
+    assert lifecycle.outcome(record, TRANSITIONING, 0.0, "later") == lifecycle.RUNNING
+    assert lifecycle.outcome(record, ExtensionStatus(status.SUCCESS), 0.0, "later") == lifecycle.SUCCEEDED
+    document = report.extension(
+        record, operation="", said=TRANSITIONING, ended="", now=0.0, identity="noted", version="1.0.0"
+    )
+    assert (document["reason"], document["endTime"]) == ("NotResumed", goals.NOW)
+    assert records.load(records.dump(record), "one") == record
