@@ -2,7 +2,7 @@
 
 Commands other than enable are given the new sequence number too, and many handlers write a status under it. What an
 extension was told to be before a change of version counts on for the same number: the new version's handler finds it in
-mrseq and runs nothing. So it is kept beside the status files while the change goes on (``docs/decisions/0024``).
+mrseq and runs nothing. So it is kept beside the status files while the change goes on (``docs/decisions/0025``).
 """
 
 from __future__ import annotations
