@@ -55,6 +55,10 @@ def new_move(entry: Entry, source: str, disk: Disk) -> records.Move:
         if record.handler == entry.handler and record.enabled is not None and record.enabled.version == source:
             was[name] = record.enabled
     folder, known = disk.handlers[entry.handler][source], disk.records.get(entry.name)
+    if len(was) > 1 and not folder.multi_config:
+        # What is declared nowhere was taken over by the one that was enabled last.
+        last = max(was, key=lambda name: was[name].sequence_number)
+        was = {last: was[last]}
     is_known = known is not None and known.handler_status is not None
     if not was and not is_known and folder.state == records.ENABLED and not folder.multi_config:
         # Nothing is known of who enabled it: its newest settings file says with which number.

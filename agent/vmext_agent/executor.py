@@ -198,13 +198,14 @@ class Executor:
             store.drop_move(step.handler)
         elif kind == steps.REMOVE:
             self._log.info(f"Remove extension handler directory: {handler.folder}", handler.log_prefix)
+            record = lifecycle.discarded(record, store.disk.handlers.get(step.handler, {}).get(step.version))
             store.drop_folder(step.handler, step.version)
         elif kind == steps.REWRITE:
             self._rewrite(step, entry)
             record = record._replace(settings=entry.settings.digest)
         elif kind == steps.FORGET:
             self._log.info("Nothing is left to do", handler.log_prefix, extension=step.extension, state=step.key.state)
-            record = self._forget(step, record)
+            record = self._forget(step, record, goal)
         store.save(record)
         self._setbacks.clear(step.extension)
 
@@ -247,7 +248,7 @@ class Executor:
         handler = Handler(self._layout, step.handler, step.version)
         handler.write_settings(number, document, step.extension if folder.multi_config else "")
 
-    def _forget(self, step: Step, record: Record) -> Record:
+    def _forget(self, step: Step, record: Record, goal: Goal) -> Record:
         """Remove what is kept for an extension that is gone or left as it is. Raises OSError."""
         # What a lost command left counts attempts at something that nobody wants any more.
         files.remove(self._layout.command(step.extension))
@@ -257,7 +258,19 @@ class Executor:
                 if folder.multi_config:
                     Handler(self._layout, step.handler, version).remove_extension(step.extension)
         self._store.outcomes.pop(step.extension, None)
-        return lifecycle.forgotten(record, clock.rfc3339(time.time()))
+        entry = goal.entry(step.extension)
+        is_removal = entry is not None and step.key.state == goal_state.UNINSTALL
+        kept_by = plan.kept_by(entry, goal, self._store.disk) if entry is not None and is_removal else ""
+        if is_removal and not kept_by:
+            self._drop_taken_over(step, goal)
+        return lifecycle.forgotten(record, clock.rfc3339(time.time()), kept_by)
+
+    def _drop_taken_over(self, step: Step, goal: Goal) -> None:
+        """Drop the records of what had a handler that is gone, and is declared nowhere."""
+        named = {entry.name for entry in goal.entries} | {refused.name for refused in goal.refused}
+        for record in list(self._store.disk.records.values()):
+            if record.handler == step.handler and record.extension not in named:
+                self._store.drop_record(record.extension)
 
     # -- packages
 

@@ -230,7 +230,9 @@ def _conclude_removal(
         gone = record._replace(enabled=None, handler_status=status_)
         return Conclusion(gone, _after_disable(step, folder), move)
     # As in the contract: whoever deletes an extension is not helped by half of it staying.
-    noted = record._replace(handler_status=HandlerStatus("NotReady", code, result.message)) if result.code else record
+    noted = record._replace(removal=record.removal or records.UNINSTALLED)
+    if result.code:
+        noted = noted._replace(handler_status=HandlerStatus("NotReady", code, result.message))
     return Conclusion(noted, records.NOT_INSTALLED, _noted(move, step, str(result.code), step.gone_mark))
 
 
@@ -317,9 +319,37 @@ def returned(record: Record, move: Move, disk: Disk, now: str) -> Record:
     return record._replace(verdict=verdict, handler_status=HandlerStatus("NotReady", failure.code, message))
 
 
-def forgotten(record: Record, now: str) -> Record:
-    """Return the record of an extension that is gone, or left as it is: the agent has nothing more to do with it."""
-    unwell = record.handler_status if record.handler_status is not None and record.handler_status.code else None
-    reason, message = ("UninstallFailed", unwell.message) if unwell else ("", "")
-    verdict = Verdict(REMOVED, "Uninstall", reason, message, now)
-    return record._replace(verdict=verdict, enabled=None, handler_status=None)
+def discarded(record: Record, folder: Folder | None) -> Record:
+    """Return the record of an extension after a folder of its handler was removed."""
+    is_unusable = folder is not None and folder.state == records.UNUSABLE
+    return record._replace(removal=records.DISCARDED) if is_unusable else record
+
+
+def forgotten(record: Record, now: str, kept_by: str) -> Record:
+    """Return the record of an extension that is gone, or left as it is: the agent has nothing more to do with it.
+
+    It claims an uninstall only where one was run and ended well: what else came of a removal has a reason of its own.
+    `kept_by` is who keeps the handler, empty for no extension.
+    """
+    reason, message = "", ""
+    if record.key.state == goal_state.UNINSTALL:
+        reason, message = _removal(record, kept_by)
+    verdict = Verdict(REMOVED, "Uninstall", reason, message, now, kept_by=kept_by)
+    return record._replace(verdict=verdict, enabled=None, handler_status=None, removal="")
+
+
+def _removal(record: Record, kept_by: str) -> tuple[str, str]:
+    """Return the reason and the words for a removal, both empty where the handler's own uninstall did it."""
+    handler, status_ = record.handler, record.handler_status
+    if kept_by:
+        return "HandlerKept", f"{handler} stays, which {kept_by} has"
+    if status_ is not None and status_.code:
+        return "UninstallFailed", status_.message
+    if record.removal == records.DISCARDED:
+        why = f"a folder of {handler} could not be used, so that no uninstall could be run in it; it was removed"
+        return "NotUninstalled", why
+    if record.removal == records.UNINSTALLED:
+        return "", ""
+    if record.enabled is not None:
+        return "NotUninstalled", f"{handler} was enabled, and its folder was gone before its uninstall could be run"
+    return "NothingInstalled", f"nothing of {handler} was installed"

@@ -211,13 +211,13 @@ def _enable_again(entry: Entry, disk: Disk, evaluation: Evaluation) -> Iterator[
 
 
 def _remove(entry: Entry, goal: Goal, disk: Disk) -> Iterator[Step]:
-    folders, record = disk.handlers.get(entry.handler, {}), disk.records.get(entry.name)
+    folders = disk.handlers.get(entry.handler, {})
     move, current = disk.moves.get(entry.handler), disk.in_force(entry.handler)
     versions = sorted(folders, key=records.version_key)
     for version in versions:
         if folders[version].multi_config and entry.name in folders[version].enabled:
             yield step(DISABLE, entry, version)
-    if not _is_needed(entry, record, goal, disk):
+    if not kept_by(entry, goal, disk):
         for version in versions:
             folder = folders[version]
             if folder.state == records.ENABLED and not folder.multi_config:
@@ -234,14 +234,22 @@ def _remove(entry: Entry, goal: Goal, disk: Disk) -> Iterator[Step]:
     yield step(FORGET, entry, entry.version)
 
 
-def _is_needed(entry: Entry, record: Record | None, goal: Goal, disk: Disk) -> bool:
-    """Tell whether a handler is another extension's too: it is not this one's to remove then."""
-    folders = disk.handlers.get(entry.handler, {})
+def kept_by(entry: Entry, goal: Goal, disk: Disk) -> str:
+    """Return an extension that keeps a handler from going with another one, empty for none.
+
+    Of a handler that takes several it is any that is wanted or enabled. One that takes a single extension is that of
+    the last that was declared for it: what is on the machine and declared nowhere has been taken over.
+    """
+    folders, own = disk.handlers.get(entry.handler, {}), disk.records.get(entry.name)
+    if not folders:
+        return ""
     if any(folder.multi_config for folder in folders.values()):
         wanted = {one.name for one in goal.entries if one.handler == entry.handler and one.key.state == "enabled"}
-        return bool((wanted | frozenset().union(*(folder.enabled for folder in folders.values()))) - {entry.name})
-    others = any(
-        other.handler == entry.handler and other.enabled is not None and name != entry.name
-        for name, other in disk.records.items()
-    )
-    return others and (record is None or record.enabled is None)
+        return min((wanted.union(*(folder.enabled for folder in folders.values()))) - {entry.name}, default="")
+    if own is not None and own.enabled is not None:
+        return ""
+    named = {one.name for one in goal.entries if one.key.state != goal_state.UNINSTALL}
+    named |= {one.name for one in goal.refused}
+    others = (disk.records.get(name) for name in named - {entry.name})
+    having = (one for one in others if one is not None and one.handler == entry.handler and one.enabled is not None)
+    return min((one.extension for one in having), default="")

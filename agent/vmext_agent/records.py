@@ -20,6 +20,9 @@ IN_FORCE = (INSTALLED, ENABLED)
 UNUSABLE = "Unusable"
 STATES = (NOT_INSTALLED, INSTALLED, ENABLED, FAILED_UPGRADE)
 
+#: How a handler was taken away: by its own uninstall, or as a folder in which no command could be run.
+UNINSTALLED, DISCARDED = "Uninstalled", "Discarded"
+
 #: Exit code given to a command for one that was not run (contract, A4).
 NOT_RUN = "NOT_RUN"
 
@@ -67,6 +70,7 @@ class Verdict(NamedTuple):
         ended: RFC 3339.
         retry: it is tried again by itself.
         failed_version: that was taken back, empty where none was.
+        kept_by: an extension that has the handler still, where another one of it was removed; empty for none.
     """
 
     outcome: str
@@ -76,6 +80,7 @@ class Verdict(NamedTuple):
     ended: str
     retry: bool = False
     failed_version: str = ""
+    kept_by: str = ""
 
 
 class Enabled(NamedTuple):
@@ -162,6 +167,7 @@ class Record(NamedTuple):
         handler_status: what the agent says of the handler.
         busy_until: till when a busy package manager is waited for, in seconds since 1970; 0 before it was busy.
         attempt: the enable that was begun last, None where another command has run since.
+        removal: how its handler was taken away, ``UNINSTALLED`` or ``DISCARDED``; empty where nothing was yet.
     """
 
     extension: str
@@ -175,6 +181,7 @@ class Record(NamedTuple):
     handler_status: HandlerStatus | None = None
     busy_until: float = 0.0
     attempt: Attempt | None = None
+    removal: str = ""
 
     @property
     def is_enabled(self) -> bool:
@@ -237,7 +244,9 @@ def begin(record: Record | None, entry: Entry, now: str) -> Record:
     """Return the record of an entry that work begins on; what is known of the handler stays known."""
     if record is None or record.handler != entry.handler:
         return Record(entry.name, entry.handler, entry.key, package_id(entry), now)
-    begun = record._replace(key=entry.key, package=package_id(entry), began=now, verdict=None, busy_until=0.0)
+    begun = record._replace(
+        key=entry.key, package=package_id(entry), began=now, verdict=None, busy_until=0.0, removal=""
+    )
     # What failed before a removal says nothing of how the removal goes.
     return begun if entry.key.state == "enabled" else begun._replace(handler_status=None)
 
@@ -278,12 +287,15 @@ def _record(document: Any) -> Record:
         key=_made(Key, document["key"], (str, str, int, str)),
         package=_is(str, document["package"]),
         began=_is(str, document["began"]),
-        verdict=_or_none(document["verdict"], lambda one: _made(Verdict, one, (str, str, str, str, str, bool, str))),
+        verdict=_or_none(
+            document["verdict"], lambda one: _made(Verdict, one, (str, str, str, str, str, bool, str, str))
+        ),
         enabled=_or_none(document["enabled"], _enabled),
         settings=_is(str, document["settings"]),
         handler_status=_or_none(document["handler_status"], lambda one: _made(HandlerStatus, one, (str, int, str))),
         busy_until=float(_is((int, float), document["busy_until"])),
         attempt=_or_none(document["attempt"], _attempt),
+        removal=_is(str, document["removal"]),
     )
 
 

@@ -61,6 +61,7 @@ def extension(
     if verdict is not None:
         document |= {"outcome": verdict.outcome, "operation": verdict.operation, "endTime": verdict.ended}
         document |= {"reason": verdict.reason, "message": verdict.message, "failedVersion": verdict.failed_version}
+        document["keptBy"] = verdict.kept_by
     elif record.is_enabled and record.enabled is not None:
         outcome = lifecycle.outcome(record, said, now, identity)
         not_resumed = record.enabled.not_resumed if lifecycle.was_not_resumed(record, identity) else ""

@@ -306,6 +306,7 @@ def test_a_machines_answer_is_taken_whole_and_one_without_its_form_is_refused(ap
         "message": "m",
         "installedVersion": "2.1.0",
         "failedVersion": "2.2.0",
+        "keptBy": "other",
         "notes": ["cpu limit of 500m can't be applied"],
         "startTime": "2026-01-01T00:00:00Z",
         "endTime": "2026-01-01T00:00:01Z",
@@ -326,7 +327,7 @@ def test_a_machines_answer_is_taken_whole_and_one_without_its_form_is_refused(ap
         "extensions": {"hello": answer},
     }
     assert api.patch_status("GoalState", "good", status)["status"] == status
-    wrong = {"outcome": "Maybe", "sequenceNumber": -1, "reason": "no reason", "message": "x" * 8193}
+    wrong = {"outcome": "Maybe", "sequenceNumber": -1, "reason": "no reason", "message": "x" * 8193, "keptBy": "a b"}
     for field, value in wrong.items():
         with pytest.raises(ApiError) as caught:
             api.patch_status("GoalState", "good", {"extensions": {"hello": answer | {field: value}}})

@@ -255,8 +255,39 @@ def test_an_uninstall_disables_uninstalls_and_leaves_no_folder(machine: Machine)
 
     assert machine.order()[2:] == ["1.0.0 disable 1", "1.0.0 uninstall 1"]
     assert not machine.guest.exists(FOLDER)
-    assert "installedVersion" not in status
-    assert "extensionStatus" not in status
+    assert not status.keys() & {"installedVersion", "extensionStatus", "reason", "keptBy"}
+
+
+def test_a_removal_says_that_the_handler_stays_and_who_has_it(machine: Machine) -> None:
+    package = machine.package(agent_machine.tracer_zip(supportsMultipleExtensions=True))
+    for name in ("a", "b"):
+        machine.want(name, package=package)
+        machine.entries[name]["handler"]["multiConfig"] = True
+    machine.apply()
+    for name in ("a", "b"):
+        machine.ends("Succeeded", name)
+
+    machine.remove("b")
+
+    status = machine.ends("Removed", "b")
+    assert (status["reason"], status["keptBy"], status["installedVersion"]) == ("HandlerKept", "a", "1.0.0")
+    machine.remove("a")
+    assert "reason" not in machine.ends("Removed", "a")
+    assert not machine.guest.exists(FOLDER)
+
+
+def test_a_removal_of_what_can_not_be_used_says_that_no_uninstall_was_run(machine: Machine) -> None:
+    machine.want()
+    machine.ends("Succeeded")
+    machine.guest.run(["rm", f"{FOLDER}/HandlerManifest.json"])
+    machine.kill_agent()
+
+    machine.remove()
+
+    status = machine.ends("Removed")
+    assert status["reason"] == "NotUninstalled"
+    assert "1.0.0 uninstall 1" not in machine.order()
+    assert not machine.guest.exists(FOLDER)
 
 
 def test_what_leaves_the_goal_leaves_the_status_and_stays_on_the_machine(machine: Machine) -> None:

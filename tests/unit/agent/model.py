@@ -185,11 +185,12 @@ class Machine:
                 self.moves.pop(step.handler, None)
                 aside.clear()
             case steps.REMOVE:
-                folders.pop(step.version, None)
+                self.records[step.extension] = lifecycle.discarded(record, folders.pop(step.version, None))
             case steps.REWRITE:
                 self.records[step.extension] = record._replace(settings=entry.settings.digest)
             case steps.FORGET:
-                self.records[step.extension] = lifecycle.forgotten(record, goals.NOW)
+                kept_by = plan.kept_by(entry, self.goal, self.disk) if entry.key.state == "uninstall" else ""
+                self.records[step.extension] = lifecycle.forgotten(record, goals.NOW, kept_by)
             case steps.ACCEPT:
                 self.records[step.extension] = record._replace(verdict=None)
 

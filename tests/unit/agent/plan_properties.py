@@ -142,6 +142,8 @@ class Watched(Machine):
         super().do(step, entry)
         if step.kind == steps.RETURN and move is not None:
             self._check_return(move)
+        if step.kind == steps.FORGET and step.key.state == "uninstall":
+            self._check_claim(step)
 
     def run(self, step: steps.Step, *, is_cancelled: bool = False) -> None:
         super().run(step, is_cancelled=is_cancelled)
@@ -151,6 +153,12 @@ class Watched(Machine):
         elif (step.kind == steps.DISABLE and code == 0) or (step.kind == steps.ENABLE and not is_cancelled):
             self._enabled.pop(step.extension, None)
         self._check_command(step)
+
+    def _check_claim(self, step: steps.Step) -> None:
+        """A removal says that the handler is uninstalled where it is gone, and else who keeps it."""
+        verdict, is_there = self.records[step.extension].verdict, bool(self.handlers.get(step.handler))
+        assert verdict is not None
+        assert bool(verdict.kept_by) == (verdict.reason == "HandlerKept") == is_there, f"{verdict} is not what happened"
 
     def _check_return(self, move: records.Move) -> None:
         """What was enabled before a change that is taken back is enabled again, with its own number."""

@@ -41,6 +41,9 @@ def test_a_multi_config_extension_leaves_the_others_where_they_are() -> None:
     machine.take(goal(multi("a"), multi("b", state="uninstall", number=1)))
 
     assert machine.rest() == ["disable 1.0.0", "forget 1.0.0"]
+    verdict = machine.records["b"].verdict
+    assert verdict is not None
+    assert (verdict.reason, verdict.kept_by) == ("HandlerKept", "a")
     assert machine.handlers[goals.HANDLER]["1.0.0"] == MULTI._replace(
         state=records.ENABLED, enabled=frozenset({"a"}), sha256="a" * 64
     )

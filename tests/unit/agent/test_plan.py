@@ -181,11 +181,74 @@ def test_an_uninstall_of_what_is_not_there_only_says_so() -> None:
     assert kinds(planned(goal(entry(state="uninstall")), disk())) == ["forget 1.0.0"]
 
 
-def test_an_uninstall_leaves_a_handler_that_another_extension_has_by_now() -> None:
-    other = entry("other", uid="uid-2")
+@pytest.mark.parametrize("state", ["enabled", "orphan"])
+def test_an_uninstall_leaves_a_handler_that_another_extension_has_by_now_and_says_so(state: str) -> None:
+    other = entry("other", uid="uid-2", number=2, state=state)
     before = disk(record(entry()), record(other, enabled=True), folders={"1.0.0": ENABLED})
 
-    assert kinds(planned(goal(entry(state="uninstall")), before)) == ["forget 1.0.0"]
+    assert kinds(planned(goal(entry(state="uninstall"), other), before))[0] == "forget 1.0.0"
+    assert removed(run(goal(entry(state="uninstall"), other), before)) == ("HandlerKept", "other")
+
+
+def test_an_uninstall_takes_a_handler_that_only_something_declared_nowhere_had() -> None:
+    """As after a snapshot: another extension of that handler was deleted since, and is on the machine again."""
+    before = disk(record(entry("other", uid="uid-2"), enabled=True), folders={"1.0.0": ENABLED})
+
+    for taken_over in (True, False):
+        machine = run(goal(entry(number=2)) if taken_over else goal(), before)
+        machine.take(goal(entry(number=2, state="uninstall")))
+
+        assert machine.rest() == ["disable 1.0.0", "uninstall 1.0.0", "remove 1.0.0", "forget 1.0.0"]
+        assert removed(machine) == ("", "")
+
+
+def test_a_way_back_enables_what_had_the_handler_last_and_not_what_that_took_over() -> None:
+    before = disk(record(entry("other", uid="uid-2"), enabled=True), folders={"1.0.0": ENABLED})
+    machine = run(goal(entry(number=2)), before)
+    machine.fails = {"update 1.1.0": 7}
+    machine.take(goal(entry(number=3, version="1.1.0")))
+    machine.rest()
+
+    back = [ran.step.extension for ran in machine.trace if ran.step.back and ran.step.kind == "enable"]
+    assert back == ["one"]
+
+
+def removed(machine: Machine, name: str = "one") -> tuple[str, str]:
+    """Return for which reason a removal is none by the handler's uninstall, and who keeps the handler."""
+    verdict = machine.records[name].verdict
+    assert verdict is not None
+    assert verdict.outcome == "Removed"
+    return verdict.reason, verdict.kept_by
+
+
+@pytest.mark.parametrize(
+    ("before", "reason"),
+    [
+        pytest.param(disk(record(entry(), enabled=True), folders={"1.0.0": ENABLED}), "", id="uninstalled"),
+        pytest.param(
+            disk(record(entry(), enabled=True), folders={"1.0.0": Folder(records.UNUSABLE)}),
+            "NotUninstalled",
+            id="unusable",
+        ),
+        pytest.param(
+            disk(record(entry(), enabled=True), folders={"0.9.0": Folder(records.UNUSABLE), "1.0.0": ENABLED}),
+            "NotUninstalled",
+            id="one version unusable",
+        ),
+        pytest.param(disk(record(entry(), enabled=True)), "NotUninstalled", id="lost"),
+        pytest.param(disk(record(entry())), "NothingInstalled", id="never installed"),
+        pytest.param(disk(), "NothingInstalled", id="never heard of"),
+        pytest.param(disk(record(entry()), folders={"1.0.0": NOT_INSTALLED}), "NothingInstalled", id="downloaded"),
+    ],
+)
+def test_a_removal_claims_an_uninstall_only_where_one_was_run(before: records.Disk, reason: str) -> None:
+    assert removed(run(goal(entry(state="uninstall")), before)) == (reason, "")
+
+
+def test_what_is_left_as_it_is_claims_nothing() -> None:
+    before = disk(record(entry(), enabled=True), folders={"1.0.0": ENABLED})
+
+    assert removed(run(goal(entry(state="orphan")), before)) == ("", "")
 
 
 def test_an_uninstall_in_the_middle_of_an_update_removes_both_versions() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from unit.agent import goals, schema
 from unit.agent.goals import entry, record
-from vmext_agent import report, status
+from vmext_agent import lifecycle, records, report, status
 from vmext_agent.goal_state import Key, Refused
 from vmext_agent.hold import Held
 from vmext_agent.records import Enabled, HandlerStatus, Record, Verdict
@@ -34,6 +34,18 @@ def test_an_entry_that_is_being_worked_on_says_with_what() -> None:
 
     assert (made["outcome"], made["operation"]) == ("Running", "Download")
     assert "endTime" not in made
+
+
+def test_a_removal_says_who_keeps_the_handler() -> None:
+    gone = record(entry(state="uninstall"))
+
+    kept = document(lifecycle.forgotten(gone, goals.NOW, "two"))
+    uninstalled = document(lifecycle.forgotten(gone._replace(removal=records.UNINSTALLED), goals.NOW, ""))
+
+    assert (kept["outcome"], kept["reason"], kept["keptBy"]) == ("Removed", "HandlerKept", "two")
+    assert kept["message"] == "Test.Tracer stays, which two has"
+    assert uninstalled["outcome"] == "Removed"
+    assert not uninstalled.keys() & {"reason", "message", "keptBy"}
 
 
 @pytest.mark.parametrize(
