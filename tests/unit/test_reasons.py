@@ -29,6 +29,7 @@ def test_every_reason_of_the_operator_is_documented() -> None:
         "UnsupportedOS",
         "DependencyFailed",
         "WaitingForDependency",
+        "NothingInstalled",
     }
 
 

@@ -156,6 +156,7 @@ class Answer:
     message: str | None
     installed_version: str | None
     failed_version: str | None
+    kept_by: str | None
     notes: tuple[str, ...]
     raw: Mapping[str, Any]
 
@@ -317,6 +318,7 @@ def _answer(value: object, path: str) -> Answer:
         message=fields.optional(raw, path, "message", str),
         installed_version=fields.optional(raw, path, "installedVersion", str),
         failed_version=fields.optional(raw, path, "failedVersion", str),
+        kept_by=fields.optional(raw, path, "keptBy", str),
         notes=tuple(str(note) for note in fields.optional(raw, path, "notes", list) or ()),
         raw=raw,
     )

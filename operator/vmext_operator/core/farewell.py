@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from vmext_operator.api.goal_state import Entry, EntryState, Goal, Outcome, Report
+from vmext_operator.api.goal_state import Answer, Entry, EntryState, Goal, Outcome, Report
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
 from vmext_operator.core.reachability import Presence
@@ -63,8 +63,8 @@ def say(
         if machine is None or machine.meta.deleted is not None:
             return _orphaned(f"{vm} is no longer declared; what the extension did there stays")
         return _orphaned(f"left on {vm}: its goal is gone, and the catalog no longer has the version that is there")
-    if _is_removed(entry, report):
-        return Said(Reason.REMOVED.value, f"uninstalled from {vm}", warning=False)
+    if entry.state is EntryState.UNINSTALL and _is_removed(entry, report):
+        return _removed(vm, entry, report)
     if report is None and not was_there:
         deleted = extension.meta.deleted
         if deleted is not None and (now - deleted).total_seconds() < patience_s(extension, report):
@@ -131,5 +131,26 @@ def _was_there(extension: VirtualMachineExtension) -> bool:
 
 
 def _is_removed(entry: Entry, report: Report | None) -> bool:
+    return _removal(entry, report) is not None
+
+
+def _removal(entry: Entry, report: Report | None) -> Answer | None:
+    """Return what the machine says of an entry that it is done with, None before it is."""
     answer = report.answers.get(entry.name) if report is not None else None
-    return answer is not None and answer.answers(entry) and answer.outcome is Outcome.REMOVED
+    is_done = answer is not None and answer.answers(entry) and answer.outcome is Outcome.REMOVED
+    return answer if is_done else None
+
+
+def _removed(vm: str, entry: Entry, report: Report | None) -> Said:
+    """Say what came of a removal: "uninstalled" only where the machine says that its handler is."""
+    answer, handler = _removal(entry, report), entry.handler.name
+    assert answer is not None, "nobody asks otherwise"
+    if answer.kept_by:
+        message = f"removed from {vm}; {handler} stays, which {answer.kept_by} has"
+        return Said(Reason.REMOVED.value, message, warning=False)
+    if answer.reason is None:
+        return Said(Reason.REMOVED.value, f"uninstalled from {vm}", warning=False)
+    if answer.reason == Reason.NOTHING_INSTALLED.value:
+        return Said(Reason.REMOVED.value, f"{vm} had nothing of {handler} installed", warning=False)
+    why = f"{answer.reason}: {answer.message}" if answer.message else answer.reason
+    return Said(Reason.REMOVED.value, f"removed from {vm}, and not as it should be: {why}", warning=True)

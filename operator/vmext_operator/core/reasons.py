@@ -46,6 +46,7 @@ class Reason(enum.Enum):
     UPDATED = "Updated"
     ORPHANED = "Orphaned"
     REMOVED = "Removed"
+    NOTHING_INSTALLED = "NothingInstalled"
 
 
 #: What an extension that is being worked on is doing, by the operation that its machine names.
