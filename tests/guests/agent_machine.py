@@ -97,10 +97,11 @@ class Machine:
         timeout_s: int = 60,
         uid: str | None = None,
         same_number: bool = False,
+        several: bool = False,
     ) -> dict[str, Any]:
         """Put an entry into the goal, with the next sequence number unless told otherwise; return it.
 
-        `protected` is a ciphertext and the thumbprint that it is for.
+        `protected` is a ciphertext and the thumbprint that it is for; `several` says that the handler takes several.
         """
         if not same_number:
             self.last += 1
@@ -117,6 +118,8 @@ class Machine:
                 "package": package or self.package(tracer_zip(), f"{handler}-{version}.zip"),
             },
         }
+        if several:
+            self.entries[name]["handler"]["multiConfig"] = True
         if protected is not None:
             self.entries[name] |= {"protectedSettings": protected[0], "thumbprint": protected[1]}
         self.apply()
