@@ -155,6 +155,16 @@ class Goal(NamedTuple):
         return next((entry for entry in self.entries if entry.name == name), None)
 
 
+def is_extension(name: str) -> bool:
+    """Tell whether a name is one that an extension can have."""
+    return _EXTENSION.fullmatch(name) is not None
+
+
+def is_handler(name: str, version: str) -> bool:
+    """Tell whether a name and a version are such as a handler can have."""
+    return _HANDLER.fullmatch(name) is not None and _VERSION.fullmatch(version) is not None
+
+
 def parse(obj: Mapping[str, object]) -> Goal:
     """Parse a GoalState. An entry that is wrong is refused alone; raises GoalStateError where nothing can be read."""
     metadata, spec = _field(obj, "", "metadata", dict), _field(obj, "", "spec", dict)

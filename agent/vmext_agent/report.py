@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vmext_agent.hold import Held
     from vmext_agent.records import HandlerStatus, Record
     from vmext_agent.status import ExtensionStatus
+    from vmext_agent.undeclared import Undeclared
 
     #: A JSON object.
     Document = dict[str, "object"]
@@ -168,6 +169,19 @@ def _cut(document: Mapping[str, object], bound: int) -> Document:
             made[key] = text.cut(text.clean(value), min(own, bound))
         elif value not in (None, ""):
             made[key] = value
+    return made
+
+
+def undeclared(found: Sequence[Undeclared]) -> list[Document]:
+    """Return what is reported of what is on the machine and declared nowhere."""
+    made: list[Document] = []
+    for one in found:
+        document: Document = {"handler": one.handler, "version": one.version}
+        if one.extension:
+            document["extension"] = one.extension
+        if one.several:
+            document["multiConfig"] = True
+        made.append(document)
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from vmext_agent import __version__, clock, guest, hold, lifecycle, plan, report, steps
+from vmext_agent import __version__, clock, guest, hold, lifecycle, plan, report, steps, undeclared
 from vmext_agent.handler import Handler
 from vmext_agent.hold import Held
 from vmext_agent.pulse import Pulse
@@ -129,6 +129,9 @@ class View:
                 extensions[entry.name] = made
         facts: Document = {**self._facts, **self._credential.facts(), "observedGeneration": goal.generation}
         facts["highestSequenceNumber"] = self._store.disk.highest
+        others = undeclared.find(goal, self._store.disk)
+        if others:
+            facts["undeclared"] = report.undeclared(others)
         return report.whole(facts, extensions)
 
     def _extension(self, entry: Entry, evaluation: hold.Evaluation, busy: Held | None) -> tuple[Document, int] | None:

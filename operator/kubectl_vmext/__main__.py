@@ -42,6 +42,7 @@ for _command in (
     extensions.list_,
     extensions.show,
     extensions.delete,
+    extensions.remove_undeclared,
     extensions.wait,
     views.instance_view,
     views.logs,

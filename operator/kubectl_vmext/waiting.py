@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kubectl_vmext import azure_view, progress
-from kubectl_vmext.errors import PluginError, TimedOutError, UsageError
+from kubectl_vmext.errors import NoRightsError, PluginError, TimedOutError, UsageError
 from vmext_operator.api import fields
+from vmext_operator.core.reasons import Reason
 from vmext_operator.errors import ParseError
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 #: CustomScript may take this long by default, and its machine has to take it up first.
 DEFAULT = "95m"
+#: An Event comes a moment after its object is gone.
+_EVENT_S, _EVENT_POLL_S = 3.0, 0.2
+#: A machine reports at once, and its status is written once a second.
+_REPORTED_S = 15.0
 
 
 class Duration(click.ParamType[float]):
@@ -56,6 +62,31 @@ def until_settled(cluster: Cluster, name: str, timeout_s: float) -> Object:
 def until_deleted(cluster: Cluster, name: str, timeout_s: float) -> None:
     """Return once an extension is gone. Raises TimedOutError, PluginError."""
     _wait(cluster, name, "to be gone", lambda one: one is None, timeout_s)
+
+
+def event_of_deletion(cluster: Cluster, obj: Object) -> str:
+    """Return what the operator says of an extension that is gone, empty where it says nothing or you may not see it."""
+    metadata = obj["metadata"]
+    deadline = time.monotonic() + _EVENT_S
+    while True:
+        try:
+            events = list(cluster.list(cluster.core("events"), fieldSelector=f"involvedObject.uid={metadata['uid']}"))
+        except NoRightsError:
+            return ""
+        last = [one for one in events if one.get("reason") in (Reason.REMOVED.value, Reason.ORPHANED.value)]
+        if last:
+            return str(last[-1].get("message") or "")
+        if time.monotonic() >= deadline:
+            return ""
+        time.sleep(_EVENT_POLL_S)
+
+
+def until_reported(cluster: Cluster, path: str, until: Callable[[Object | None], bool], otherwise: str) -> None:
+    """Return once an object's status says so. Raises FailedError where it does not do so soon, PluginError."""
+    try:
+        cluster.await_(path, until, timeout_s=_REPORTED_S)
+    except TimedOutError:
+        raise FailedError(otherwise) from None
 
 
 def until(cluster: Cluster, name: str, what: str, condition: Callable[[Object], bool], timeout_s: float) -> Object:

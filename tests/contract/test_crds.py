@@ -324,6 +324,7 @@ def test_a_machines_answer_is_taken_whole_and_one_without_its_form_is_refused(ap
         "observedGeneration": 1,
         "agentVersion": "0.1.0",
         "guest": {"os": "debian"},
+        "undeclared": [{"handler": "A.B", "version": "1.0", "extension": "old", "multiConfig": True}],
         "extensions": {"hello": answer},
     }
     assert api.patch_status("GoalState", "good", status)["status"] == status
@@ -332,6 +333,12 @@ def test_a_machines_answer_is_taken_whole_and_one_without_its_form_is_refused(ap
         with pytest.raises(ApiError) as caught:
             api.patch_status("GoalState", "good", {"extensions": {"hello": answer | {field: value}}})
         assert f"status.extensions.hello.{field}" in caught.value.message
+    item: dict[str, Any] = {"handler": "A.B", "version": "1.0"}
+    hostile = ({"handler": "A.B\n\x1b[31m"}, {"version": "1; reboot"}, {"extension": "../x"}, {"handler": "a" * 202})
+    for bad in ([item] * 33, *([item | one] for one in hostile)):
+        with pytest.raises(ApiError) as caught:
+            api.patch_status("GoalState", "good", {"undeclared": bad})
+        assert "status.undeclared" in caught.value.message
 
 
 @pytest.mark.parametrize(

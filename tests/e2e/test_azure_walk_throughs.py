@@ -116,7 +116,10 @@ def test_run_a_script_see_it_fail_look_into_it_delete_it_and_run_it_again(typed:
     assert (handler["status"]["displayStatus"], handler["status"]["message"]) == ("Ready", "Plugin enabled")
 
     # Run it again: az vm extension delete, and set once more.
-    assert typed.good("delete", *on, "--name", "CustomScript", "--timeout", "2m").out == f"{name} is deleted\n"
+    assert (
+        typed.good("delete", *on, "--name", "CustomScript", "--timeout", "2m").out
+        == f"{name} is deleted: uninstalled from {vm}\n"
+    )
     assert typed.good("list", *on, "-o", "json").json == []
     typed.good(*RUN, *on, *settings("echo ran >> /root/runs"))
     assert home.guests[vm].read("/root/runs") == b"ran\nran\n"

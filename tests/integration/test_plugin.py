@@ -354,6 +354,7 @@ COMMANDS = (
     (*SET, "--vm-name", "web-1"),
     ("show", "x"),
     ("delete", "x"),
+    ("remove-undeclared", "web-1", "A.B"),
     ("wait", "x", "--created"),
     ("instance-view", "web-1"),
     ("logs", "x"),

@@ -140,6 +140,7 @@ EXTENSIONS = {
 }
 PINNED = {"anchorUID": "a", "certificate": "PEM", "thumbprint": "AB" * 20}
 EXPIRED = {"anchorUID": "a", "expiresAt": "2026-01-02T11:00:00Z"}
+FOUND = (goal_state.Undeclared("VMExt.Other", "1.0.0"),)
 MACHINES: dict[str, tuple[Presence, dict[str, Any], dict[str, Any]]] = {
     "no machine is enrolled as it, or one is no longer": (NEVER, {}, {"anchorUID": "a"}),
     "its agent has not reported since its goal state was made": (NEVER, {}, PINNED),
@@ -150,6 +151,7 @@ MACHINES: dict[str, tuple[Presence, dict[str, Any], dict[str, Any]]] = {
     "its token has ended": (SILENT, {}, EXPIRED),
     "the same, and it may be off with its token ended": (SILENT, {"readiness": "AllowOffline"}, EXPIRED),
     "it is paused": (THERE, {"paused": True}, {}),
+    "something is on it that is declared nowhere": (THERE, {}, {}),
 }
 
 
@@ -211,7 +213,8 @@ def test_a_machine_stands_as_its_row_says(name: str) -> None:
     report = None
     if presence is not NEVER:
         report = goal_state.parse(objects.goal_state("web-1", GOAL, {"agentVersion": "1"})).report
-    status = machine_status.project(virtual_machine.parse(obj), report, presence, (), "", NOON)
+    others = FOUND if "nowhere" in name else ()
+    status = machine_status.project(virtual_machine.parse(obj), report, presence, (), "", NOON, others=others)
     found = {one["type"]: one for one in status["conditions"]}
     besides = [kind for kind in found if kind not in ("Ready", "AgentReachable", "Enrolled")]
     assert [

@@ -1,11 +1,11 @@
-"""``kubectl vmext list``, ``show``, ``delete`` and ``wait``: extensions, by the words of ``az vm extension``."""
+"""``list``, ``show``, ``delete`` and ``wait``, by the words of ``az vm extension``; and ``remove-undeclared``."""
 
 from __future__ import annotations
 
 import click
 
-from kubectl_vmext import azure_view, chosen, completion, output, waiting, where
-from kubectl_vmext.errors import PluginError, UsageError
+from kubectl_vmext import azure_view, chosen, completion, output, undeclared, waiting, where
+from kubectl_vmext.errors import PluginError, TakenError, UsageError
 
 COLUMNS = ("name", "vmName", "provisioningState", "publisher", "typePropertiesType", "typeHandlerVersion")
 _TIME = waiting.Duration()
@@ -68,13 +68,56 @@ def delete(
     from kubectl_vmext.cluster import EXTENSIONS
 
     cluster = at.cluster()
-    own = chosen.extension(cluster, chosen.name_of(name, named), vm_name)["metadata"]["name"]
+    found = chosen.extension(cluster, chosen.name_of(name, named), vm_name)
+    own = found["metadata"]["name"]
     cluster.delete(cluster.of(EXTENSIONS, own))
     if no_wait:
         print(f"{own} is being deleted")
         return
     waiting.until_deleted(cluster, own, timeout)
-    print(f"{own} is deleted")
+    print(_deleted(own, waiting.event_of_deletion(cluster, found)))
+
+
+def _deleted(name: str, message: str) -> str:
+    return f"{name} is deleted" + (f": {output.printable(message)}" if message else "")
+
+
+@click.command("remove-undeclared")
+@click.argument("vm_name", metavar="VM", shell_complete=completion.machines)
+@click.argument("handler", metavar="HANDLER")
+@click.option("--extension", metavar="NAME", help="Which one, of a handler that takes several.")
+@click.option("--timeout", type=_TIME, default="35m", show_default=True, help="How long to wait.")
+@where.options
+@where.pass_where
+def remove_undeclared(at: where.Where, vm_name: str, handler: str, extension: str | None, timeout: float) -> None:
+    """Remove what is on a machine and declared nowhere: declare it, and delete it before anything of it runs.
+
+    HANDLER is <publisher>.<type>, as kubectl describe xvm VM shows it.
+    """
+    from kubectl_vmext.cluster import EXTENSIONS, MACHINES
+
+    cluster = at.cluster()
+    one = undeclared.pick(chosen.machine(cluster, vm_name), handler, extension)
+    own = undeclared.name_for(one, vm_name)
+    try:
+        made = cluster.request(
+            "POST", cluster.of(EXTENSIONS), undeclared.declared(own, cluster.namespace, vm_name, one)
+        )
+    except TakenError:
+        raise TakenError(
+            f"{own} is declared already; delete that, which removes it: kubectl vmext delete {own}"
+        ) from None
+    cluster.delete(cluster.of(EXTENSIONS, own))
+    waiting.until_deleted(cluster, own, timeout)
+    message = waiting.event_of_deletion(cluster, made)
+    # Only the machine can say that it is gone.
+    waiting.until_reported(
+        cluster,
+        cluster.of(MACHINES, vm_name),
+        lambda machine: machine is None or not any(undeclared.is_same(one, other) for other in undeclared.of(machine)),
+        f"{_deleted(own, message)}, and {vm_name} still reports {one['handler']}",
+    )
+    print(f"{one['handler']} is removed" + (f": {output.printable(message)}" if message else ""))
 
 
 @click.command("wait")

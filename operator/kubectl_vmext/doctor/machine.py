@@ -35,6 +35,7 @@ def findings(
     yield _heartbeat(machine, lease, now)
     yield from _credential(machine, goal, now)
     yield _goal(machine, goal, now)
+    yield from _undeclared(machine)
     for one in extensions:
         stalled = condition(one.get("status") or {}, "Stalled")
         if stalled is not None:
@@ -108,6 +109,16 @@ def _credential(machine: Object, goal: Object | None, now: datetime) -> list[Fin
             )
             return [warn(name, words, remedy)]
     return [ok(name, f"its token is good for {long(left.total_seconds())}")]
+
+
+def _undeclared(machine: Object) -> Iterator[Finding]:
+    name, found = _name(machine), (machine.get("status") or {}).get("undeclared") or ()
+    for one in found:
+        which = f" --extension {one['extension']}" if one.get("multiConfig") else ""
+        whose = f" ({one['extension']})" if one.get("extension") else ""
+        words = f"{one['handler']} {one['version']}{whose} is on it and declared nowhere"
+        remedy = f"declare it to take it over, or kubectl vmext remove-undeclared {name} {one['handler']}{which}"
+        yield warn(name, words, remedy)
 
 
 def _goal(machine: Object, goal: Object | None, now: datetime) -> Finding:

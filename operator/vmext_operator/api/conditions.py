@@ -13,7 +13,7 @@ Truth = Literal["True", "False", "Unknown"]
 class Condition:
     """One condition, before it is known since when it holds."""
 
-    type: Literal["Ready", "Reconciling", "Stalled", "Enrolled", "AgentReachable", "Paused"]
+    type: Literal["Ready", "Reconciling", "Stalled", "Enrolled", "AgentReachable", "Paused", "Undeclared"]
     status: Truth
     reason: str
     message: str

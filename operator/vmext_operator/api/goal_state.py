@@ -171,6 +171,27 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Undeclared:
+    """What a machine says is on it and not in its goal: a handler, or one extension of a handler that takes several."""
+
+    handler: str
+    version: str
+    extension: str = ""
+    multi_config: bool = False
+
+    def render(self) -> dict[str, Any]:
+        """Return it as the API has it."""
+        return fields.without_none(
+            {
+                "handler": self.handler,
+                "version": self.version,
+                "extension": self.extension or None,
+                "multiConfig": True if self.multi_config else None,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The status of a GoalState: all that a machine says."""
 
@@ -180,6 +201,7 @@ class Report:
     highest_sequence_number: int = 0
     request: credential.CertificateRequest | None = None
     held: credential.Held | None = None
+    undeclared: tuple[Undeclared, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +315,28 @@ def _report(status: Mapping[str, Any]) -> Report:
         highest_sequence_number=_number(status, "status", "highestSequenceNumber"),
         request=_readable(credential.parse_request, status, "certificateRequest"),
         held=_readable(credential.parse_held, status, "credential"),
+        undeclared=_undeclared(status),
     )
+
+
+def _undeclared(status: Mapping[str, Any]) -> tuple[Undeclared, ...]:
+    """Return what a machine says is on it and not in its goal; what can't be read of that counts as not written."""
+    found = []
+    try:
+        for index, raw in enumerate(fields.optional(status, "status", "undeclared", list) or ()):
+            path = f"status.undeclared[{index}]"
+            one = fields.as_object(raw, path)
+            found.append(
+                Undeclared(
+                    handler=fields.field(one, path, "handler", str),
+                    version=fields.field(one, path, "version", str),
+                    extension=fields.optional(one, path, "extension", str) or "",
+                    multi_config=fields.optional(one, path, "multiConfig", bool) is True,
+                )
+            )
+    except ParseError:
+        return ()
+    return tuple(found)
 
 
 def _readable(parse: Callable[[Mapping[str, Any], str], R], status: Mapping[str, Any], name: str) -> R | None:

@@ -35,6 +35,7 @@ from vmext_operator.core import (
     projection,
     signature,
     transition,
+    undeclared,
     verdict,
 )
 from vmext_operator.core.declared import Declared
@@ -131,7 +132,7 @@ class Reconciler:
         found = await self._vault.seal(machine, considered, loaded.last, images)
         refused = self._checker.refusals(declared, images)
         compiled = goal_compile.compile_goal(replace(declared, protected=found.sealed, refused=refused))
-        await self._protect(loaded.extensions, compiled.goal)
+        await self._protect(loaded, compiled.goal)
         if machine.meta.deleted is None or loaded.goal_state is not None:
             await self._write_goal(machine, loaded, compiled.goal)
 
@@ -160,7 +161,14 @@ class Reconciler:
         again += times
         if machine.meta.deleted is None:
             status = machine_status.project(
-                machine, loaded.report, presence, projected, known.refused, self._clock.now(), paused=self._paused
+                machine,
+                loaded.report,
+                presence,
+                projected,
+                known.refused,
+                self._clock.now(),
+                paused=self._paused,
+                others=undeclared.of_machine(loaded.report, loaded.extensions),
             )
             again.append(await self._write_machine(machine, status))
         again.extend(self._deadlines(loaded, released))
@@ -215,13 +223,17 @@ class Reconciler:
                 gone.add(entry.uid)
         return frozenset(gone)
 
-    async def _protect(self, extensions: Sequence[VirtualMachineExtension], goal: Goal) -> None:
-        """Put our finalizer on what the goal is about to name, so that deleting it waits for the machine."""
+    async def _protect(self, loaded: scope.Scope, goal: Goal) -> None:
+        """Put our finalizer on what the goal is about to name, so that deleting it waits for the machine.
+
+        What the machine has already, though it was declared nowhere, is as good as named.
+        """
         named = {entry.uid for entry in goal.extensions if entry.state is EntryState.ENABLED}
+        named |= undeclared.claimed(loaded.report, loaded.extensions)
         finalizer = virtual_machine_extension.FINALIZER
         await _all_of(
             self._writer.add_finalizer(virtual_machine_extension.PLURAL, extension.meta, finalizer)
-            for extension in extensions
+            for extension in loaded.extensions
             if extension.meta.uid in named
             and extension.meta.deleted is None
             and finalizer not in extension.meta.finalizers

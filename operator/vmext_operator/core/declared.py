@@ -12,7 +12,7 @@ from vmext_operator.api.goal_state import Entry, EntryState, Goal, Handler, Repo
 from vmext_operator.api.protected import Sealed
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.api.virtual_machine_extension import VirtualMachineExtension
-from vmext_operator.core import verdict
+from vmext_operator.core import undeclared, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +67,19 @@ class Declared:
         return EntryState.ORPHAN if extension.orphan_on_delete or late else EntryState.UNINSTALL
 
     def lost(self, extension: VirtualMachineExtension) -> Handler | None:
-        """Return what the machine has of an extension that is to leave and whose goal was lost, None where it has not.
+        """Return what the machine has of an extension that is to leave and that its goal has not, None for nothing.
 
-        Its status says so; with the catalog's help the machine can still be told to uninstall it.
+        Its status says so, where the goal was lost: with the catalog's help the machine can still be told to uninstall
+        it. Or the machine says so, of what was declared nowhere before.
         """
-        version = extension.status.get("typeHandlerVersion")
-        is_told = version and extension.status.get("sequenceNumber") is not None
-        if not is_told or self.leaves_since(extension) is None or self.before(extension) is not None:
+        if self.leaves_since(extension) is None or self.before(extension) is not None:
             return None
+        has_had = extension.status.get("sequenceNumber") is not None
+        version = extension.status.get("typeHandlerVersion") if has_had else None
         offered = self.catalog.get(extension.handler_key, ())
         image = next((one for one in offered if one.version.text == version), None)
         if image is None:
-            return None
+            return undeclared.handler_of(extension, self.report, self.extensions, offered)
         return Handler(image.handler_name, image.version.text, image.package, image.multi_config)
 
     def in_force(self) -> frozenset[str]:

@@ -59,7 +59,7 @@ def say(
     if entry is None:
         # It never came into a goal, or the machine's goal is gone.
         if not was_there:
-            return Said(Reason.REMOVED.value, f"{vm} never had it", warning=False)
+            return Said(Reason.REMOVED.value, f"{vm} was never told to have it", warning=False)
         if machine is None or machine.meta.deleted is not None:
             return _orphaned(f"{vm} is no longer declared; what the extension did there stays")
         return _orphaned(f"left on {vm}: its goal is gone, and the catalog no longer has the version that is there")

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from vmext_operator.api import conditions, fields
-from vmext_operator.api.goal_state import Report
+from vmext_operator.api.goal_state import Report, Undeclared
 from vmext_operator.api.virtual_machine import VirtualMachine
+from vmext_operator.core import undeclared
 from vmext_operator.core.identity import SHORT_LIFETIME_S, overdue
 from vmext_operator.core.projection import Projected
 from vmext_operator.core.reachability import CONDITION, Presence
@@ -24,6 +25,7 @@ def project(
     now: datetime,
     *,
     paused: bool = False,
+    others: Sequence[Undeclared] = (),
 ) -> dict[str, Any]:
     """Return the status of a machine.
 
@@ -35,12 +37,14 @@ def project(
         refused: why the certificate that it proposes is not taken; empty for none.
         now: for conditions that change.
         paused: whether the whole operator is.
+        others: what is on it and declared nowhere.
     """
     wanted = (
         _ready(machine, presence, now),
         _reachable(machine, presence),
         _enrolled(machine, refused, overdue(report.held if report is not None else None, now)),
         *_paused(machine, paused=paused),
+        *undeclared.condition(machine.meta.key.name, others),
     )
     verdicts = [{condition.type: condition.status for condition in projected.conditions} for projected in extensions]
     return fields.without_none(
@@ -54,6 +58,7 @@ def project(
                 "ready": sum(1 for one in verdicts if one["Ready"] == "True"),
                 "failed": sum(1 for one in verdicts if "Stalled" in one),
             },
+            "undeclared": [one.render() for one in others] or None,
             "conditions": conditions.render(
                 wanted,
                 machine.status.get("conditions") or (),

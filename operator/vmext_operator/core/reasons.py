@@ -44,6 +44,7 @@ class Reason(enum.Enum):
     EXECUTION_FAILED = "ExecutionFailed"
     INSTALLED = "Installed"
     UPDATED = "Updated"
+    NOT_DECLARED = "NotDeclared"
     ORPHANED = "Orphaned"
     REMOVED = "Removed"
     NOTHING_INSTALLED = "NothingInstalled"

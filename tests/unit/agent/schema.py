@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 _CRD = Path(__file__).resolve().parents[3] / "crds" / "goalstates.yaml"
-_TYPES = {"string": str, "integer": int, "object": dict, "array": list}
+_TYPES = {"string": str, "integer": int, "object": dict, "array": list, "boolean": bool}
 
 
 def status_schema() -> dict[str, Any]:
@@ -21,7 +21,7 @@ def status_schema() -> dict[str, Any]:
 def check(value: Any, schema: dict[str, Any], path: str = "status") -> None:
     kind = _TYPES[schema["type"]]
     assert isinstance(value, kind), f"{path}: {value!r:.80} is no {schema['type']}"
-    assert not isinstance(value, bool), f"{path} is a boolean"
+    assert isinstance(value, bool) == (kind is bool), f"{path} is a boolean"
     if "enum" in schema:
         assert value in schema["enum"], f"{path}: {value!r} is none of {schema['enum']}"
     if isinstance(value, str):

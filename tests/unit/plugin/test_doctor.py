@@ -145,6 +145,13 @@ def test_what_is_wrong_with_a_machine_is_said_with_what_to_do(
     assert found.remedy
 
 
+def test_what_is_declared_nowhere_is_shown_with_what_to_do() -> None:
+    odd = healthy(undeclared=[{"handler": "A.B", "version": "1.0", "extension": "old", "multiConfig": True}])
+    found = [one for one in machine.findings(odd, goal(7), lease(ago(seconds=1)), [], NOW) if one.remedy]
+    assert [(one.level, one.words) for one in found] == [(Level.WARN, "A.B 1.0 (old) is on it and declared nowhere")]
+    assert found[0].remedy.endswith("kubectl vmext remove-undeclared web-1 A.B --extension old")
+
+
 def test_a_patient_machine_is_given_its_time() -> None:
     patient = healthy() | {"spec": {"unreachableAfter": "1h"}}
     found = list(machine.findings(patient, goal(7), lease(ago(minutes=30)), [], NOW))
