@@ -1,5 +1,6 @@
 """The thread that reports: few writes, the newest state wins, nothing is lost while the API server is away.
 
+Whatever happens on a machine, its reports come in a burst and then once a second: each says the newest of everything.
 It also renews the machine's Lease, and tries again to take a token into use: threads of their own would cost memory for
 short requests now and then.
 """
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from vmext_agent import cluster, lifecycle, report
 from vmext_agent.backoff import Backoff
 from vmext_agent.lease import Lease
+from vmext_agent.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     import random
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from vmext_agent.report import Document
 
 _FIRST_S, _LIMIT_S = 0.2, 30.0
+#: Reports at once, and the time between two when those are used up. A new goal brings them back: what it asks for has
+#: its answers at once, and what nobody asked for has not.
+_BURST, _APART_S = 20, 1.0
 #: What makes a change worth more than a new text.
 _TELLING = ("uid", "state", "sequenceNumber", "version", "outcome", "operation", "reason")
 _FINAL = (lifecycle.SUCCEEDED, lifecycle.FAILED, lifecycle.REMOVED)
@@ -59,6 +64,8 @@ class Reporter:
         self._version = ""
         self._known: Mapping[str, object] = {}
         self._sent_at: dict[str, float] = {}
+        self._bucket = TokenBucket(_BURST, _APART_S, time.monotonic())
+        self._incarnation = ("", 0)
         self._is_sending = False
         #: The newest status that was seen while a report was on its way.
         self._heard: tuple[str, Callable[[], Mapping[str, object]]] | None = None
@@ -74,6 +81,14 @@ class Reporter:
                 if self._wanted is None or self._wanted == self._known:
                     self._wanted_since = time.monotonic()
                 self._wanted = document
+                self._changed.notify()
+
+    def take_goal(self, uid: str, generation: int) -> None:
+        """Take note of the goal that is worked on from now on."""
+        with self._changed:
+            if self._incarnation != (uid, generation):
+                self._incarnation = (uid, generation)
+                self._bucket.fill(time.monotonic())
                 self._changed.notify()
 
     def beat_every(self, seconds: int) -> None:
@@ -106,7 +121,7 @@ class Reporter:
             with self._changed:
                 while True:
                     due = self._due()
-                    wait_s = None if due is None else max(due, not_before) - time.monotonic()
+                    wait_s = None if due is None else self._wait_s(max(due, not_before))
                     beat_s, renewal_s = self._lease.wait_s(), self._credential.wait_s()
                     waits = [one for one in (wait_s, beat_s, renewal_s) if one is not None]
                     if waits and min(waits) <= 0:
@@ -114,6 +129,8 @@ class Reporter:
                     self._changed.wait(min(waits, default=None))
                 wanted, known, uid = self._wanted, self._known, self._uid
                 self._is_sending = is_due = wait_s is not None and wait_s <= 0
+                if is_due:
+                    self._bucket.take(time.monotonic())
             if is_due and wanted is not None:
                 not_before = time.monotonic() + self._send(wanted, known, uid)
                 self._listen(uid)
@@ -121,6 +138,11 @@ class Reporter:
                 self._lease.renew()
             if renewal_s is not None and renewal_s <= 0:
                 self._credential.turn()
+
+    def _wait_s(self, due: float) -> float:
+        """Return how long until a report that is due then may be sent."""
+        now = time.monotonic()
+        return max(due - now, self._bucket.wait_s(now))
 
     def _listen(self, uid: str) -> None:
         """Take in what was seen while a report was on its way, if it was more than its echo."""
@@ -166,6 +188,8 @@ class Reporter:
             except cluster.RefusedError as error:
                 self._log.error("The API server refuses the status; sending less of it", error=error)
                 wanted = _least(wanted)
+                with self._changed:
+                    self._bucket.take(time.monotonic())
                 version = self._client.patch_status(report.merge_patch(known, wanted))
         except cluster.RefusedError as error:
             self._log.error("The API server refuses even the shortest status; it is not sent again", error=error)

@@ -181,6 +181,7 @@ class Worker:
                 highest=self._store.disk.highest,
             )
         self._goal = goal
+        self._reporter.take_goal(goal.uid, goal.generation)
         self._reporter.beat_every(goal.heartbeat_s)
         self._view.take_goal(goal)
         self._executor.set_goal(goal)
