@@ -28,12 +28,12 @@ class Placement(NamedTuple):
 
     Attributes:
         procs: the file that it writes itself into; empty for none.
-        scope: arguments for systemd-run, none of which has a blank in it; empty for none.
+        scope: the command line of a program that makes a scope and becomes what follows; empty for none.
         notes: what can't be applied, in words.
     """
 
     procs: str = ""
-    scope: str = ""
+    scope: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -43,8 +43,10 @@ NOWHERE = Placement()
 class Cgroups:
     """What this machine has of control groups."""
 
-    def __init__(self, *, kind: str, root: str) -> None:
+    def __init__(self, *, kind: str, root: str, runner: str = "") -> None:
         self.kind = kind
+        #: Where systemd-run is.
+        self._runner = runner
         #: The mount point of cgroup v2; empty for none.
         self._root = root
         self._scopes = 0
@@ -56,13 +58,13 @@ class Cgroups:
             return Placement(notes=_refused(limits, "this machine has no control groups to use"))
         if self.kind == SYSTEMD:
             self._scopes += 1
-            words = ["--scope", "--quiet", "--collect", f"--slice={_slice(name)}"]
+            words = [self._runner, "--scope", "--quiet", "--collect", f"--slice={_slice(name)}"]
             words.append(f"--unit=vmext-{_escaped(name)}-{os.getpid()}-{self._scopes}.scope")
             if limits.cpu_millicores:
                 words.append(f"--property=CPUQuota={max(1, limits.cpu_millicores // 10)}%")
             if limits.memory_bytes:
                 words.append(f"--property=MemoryMax={limits.memory_bytes}")
-            return Placement(scope=" ".join(words))
+            return Placement(scope=tuple(words))
         folder = f"{self._root}/{_SLICE}/{name}"
         try:
             for path in (f"{self._root}/{_SLICE}", folder):
@@ -113,9 +115,10 @@ class Cgroups:
 def decide(proc: str = "/proc", run: str = "/run", path: str = os.defpath) -> Cgroups:
     """Find out what this machine has: systemd that runs, a cgroup v2 that can be written, or none."""
     root = _mount_point(f"{proc}/self/mountinfo")
-    has_runner = any(os.access(f"{folder}/systemd-run", os.X_OK) for folder in path.split(":"))
-    if os.path.isdir(f"{run}/systemd/system") and has_runner:
-        return Cgroups(kind=SYSTEMD, root=root)
+    runners = [f"{folder}/systemd-run" for folder in path.split(":")]
+    runner = next((one for one in runners if os.access(one, os.X_OK)), "")
+    if os.path.isdir(f"{run}/systemd/system") and runner:
+        return Cgroups(kind=SYSTEMD, root=root, runner=runner)
     if root and os.access(root, os.W_OK) and _is_writable(root):
         return Cgroups(kind=CGROUP2, root=root)
     return Cgroups(kind=NONE, root="")

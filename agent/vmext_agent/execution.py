@@ -24,16 +24,17 @@ from vmext_agent.goal_state import Limits
 from vmext_agent.handler import PATH, Handler, settings_document
 from vmext_agent.leftovers import Ending
 from vmext_agent.lifecycle import Result
+from vmext_agent.running import read_start
 
 if TYPE_CHECKING:
     from vmext_agent.cgroups import Placement
-    from vmext_agent.commands import Running
     from vmext_agent.config import Config
     from vmext_agent.disk import Store
     from vmext_agent.goal_state import Entry
     from vmext_agent.layout import Layout
     from vmext_agent.log import Log
     from vmext_agent.records import Move, Record
+    from vmext_agent.running import Exit, Running
     from vmext_agent.setbacks import Setbacks
     from vmext_agent.steps import Step
 
@@ -61,8 +62,8 @@ class Execution:
         self._boot = store.disk.boot
         self._running: Running | None = None
         self.step: Step | None = None
-        #: The command's exit code, once it has ended; it may take a while until there is room to record it.
-        self._ended: int | None = None
+        #: How the command ended; it may take a while until there is room to record it.
+        self._ended: Exit | None = None
         self._trim_at = 0.0
         self._trimmed_bytes = 0
         self._sweep_at = time.monotonic()
@@ -116,10 +117,15 @@ class Execution:
             try:
                 self._running = commands.resume(folder, found, self._boot)
             except CommandLostError as error:
-                self._log.warning("A command was lost", extension=name, error=error, attempts=found.attempts)
+                self._log.warning("A command was cut off", extension=name, why=error, attempts=found.attempts)
+                if found.boot == self._boot:
+                    self._setbacks.delay(name)
             if self._running is not None:
                 self.step = step
                 self._log.info("Picked up a command", extension=name, command=found.line)
+                if self._running.stopped_for:
+                    # An earlier agent had it end, and did not live to make it.
+                    self._running.stop(self._running.stopped_for, self._config.kill_after_s)
 
     # -- beginning
 
@@ -167,7 +173,7 @@ class Execution:
             self.place(step.handler, step.version, entry.limits if entry is not None else Limits()),
         )
         self._keep_streams(step.extension, folder)
-        self._running = commands.start(folder, order, attempt, self._boot)
+        self._running = commands.start(folder, order, attempt, self._boot, self._layout.shim)
         self.step, self._ended = step, None
         self._trim_at = time.monotonic() + _TRIM_FAST_S
         self._trimmed_bytes = 0
@@ -209,14 +215,14 @@ class Execution:
         found = commands.find(folder)
         if found is None or transcript.step_of(found.purpose) != step:
             return 1, 0.0
-        was_begun = found.boot != self._boot or commands.read_start(folder) is not None
+        was_begun = found.boot != self._boot or read_start(folder) is not None
         return found.attempts + was_begun, transcript.until_of(found.purpose)
 
     def _give_up(self, step: Step, record: Record, folder: str) -> None:
         found = commands.find(folder)
         rebooted = found is not None and found.boot != self._boot
         reason = "InterruptedByReboot" if rebooted else "Interrupted"
-        what = "the machine was restarted" if rebooted else "it was killed together with the shell that watches it"
+        what = "the machine was restarted" if rebooted else "the shell that watches it was killed or stopped each time"
         message = f"{step.kind} was begun {_MAX_ATTEMPTS} times and never ended: {what}"
         self._log.error("A command is given up", extension=step.extension, reason=reason)
         self._conclude(step, record, Result(-1, message, reason), time.time(), "")
@@ -232,22 +238,31 @@ class Execution:
             return
         try:
             if self._ended is None:
-                self._ended = running.exit_code()
+                self._ended = running.end()
             if self._ended is None:
                 self._watch_time(running, step)
                 return
-            if step.kind == steps.UNINSTALL and self._ended == 0 and not self._has_ended_leftovers(step):
+            if step.kind == steps.UNINSTALL and self._ended.code == 0 and not self._has_ended_leftovers(step):
                 return
             self._record(running, step, self._ended)
         except CommandLostError as error:
-            # Its folder stays: it says how often the command was begun.
-            self._log.warning("A command was lost", extension=step.extension, error=error)
+            self._begin_again(step, str(error))
         except OSError as error:
             self._setbacks.put_off(step, error)
             if self._ended is not None:
                 # The exit code is on disk; it is recorded when there is room.
                 return
         self._running = self.step = None
+
+    def _begin_again(self, step: Step, why: str) -> None:
+        """Have a command begun again that was cut off, after a while: what cut it off may be at it still.
+
+        Its folder stays: it says how often the command was begun.
+        """
+        wait_s = self._setbacks.delay(step.extension)
+        self._log.warning(
+            "A command was cut off", extension=step.extension, command=step.kind, why=why, again_in_s=wait_s
+        )
 
     def cancel(self) -> None:
         """Have the command end, because the goal no longer wants it."""
@@ -285,12 +300,13 @@ class Execution:
         self._placed = {one: placed for one, placed in self._placed.items() if one[:2] != (step.handler, step.version)}
         return True
 
-    def _record(self, running: Running, step: Step, code: int) -> None:
+    def _record(self, running: Running, step: Step, ended: Exit) -> None:
         record = self._store.disk.records.get(step.extension)
         if record is None:
             # It was set aside as unreadable: what the command was about is in the command's own folder.
             record = records.Record(step.extension, step.handler, step.key, "", clock.rfc3339(time.time()))
         handler = Handler(self._layout, step.handler, step.version)
+        code = ended.code
         result = transcript.result_of(running, code, handler)
         retry = self._conclude(
             step, record, result, transcript.until_of(running.purpose), transcript.settings_of(running.purpose)

@@ -12,6 +12,7 @@ from vmext_agent import clock, files
 PREFIX = "ExtHandler"
 _MAX_BYTES = 5 << 20
 _KEPT = 2
+_BLOCK = 1 << 16
 
 
 class Log:
@@ -27,7 +28,8 @@ class Log:
         self._echo = echo
         self._lock = threading.Lock()
         self._descriptor = -1
-        self._size = 0
+        #: Device and number of the file that is open.
+        self._file = (0, 0)
 
     def info(self, message: str, prefix: str = PREFIX, **fields: object) -> None:
         """Log what was done."""
@@ -58,19 +60,54 @@ class Log:
     def _append(self, line: bytes) -> None:
         if self._path is None:
             return
-        if self._descriptor >= 0 and self._size + len(line) > _MAX_BYTES:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        size = self._size(self._path)
+        if size is not None and size + len(line) > _MAX_BYTES:
             for number in range(_KEPT, 0, -1):
                 source = self._path if number == 1 else f"{self._path}.{number - 1}"
                 if os.path.exists(source):
                     os.replace(source, f"{self._path}.{number}")
-        if self._descriptor < 0:
-            files.make_folder(os.path.dirname(self._path), 0o755)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o640)
-            self._size = os.fstat(self._descriptor).st_size
-        self._size += os.write(self._descriptor, line)
+            size = None
+        if size is None:
+            self._open(self._path)
+        os.write(self._descriptor, line)
+
+    def _size(self, path: str) -> int | None:
+        """Return the size of the file that is written to; None where that is not the one of its name any more.
+
+        Whoever rotates logs renames it, or empties it.
+        """
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            return None
+        return found.st_size if (found.st_dev, found.st_ino) == self._file else None
+
+    def _open(self, path: str) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor, self._file = -1, (0, 0)
+        files.make_folder(os.path.dirname(path), 0o755)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, 0o640)
+        found = os.fstat(self._descriptor)
+        self._file = (found.st_dev, found.st_ino)
+        _cut_torn(self._descriptor, found.st_size)
+
+
+def _cut_torn(descriptor: int, size: int) -> None:
+    """Cut off the NULs that a loss of power leaves at a file's end, and end the line before them."""
+    end, last = size, b"\n"
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        kept = os.pread(descriptor, end - start, start).rstrip(b"\0")
+        end = start + len(kept)
+        if kept:
+            last = kept[-1:]
+            break
+    if end < size:
+        os.ftruncate(descriptor, end)
+    if last != b"\n":
+        os.write(descriptor, b"\n")
 
 
 def _value(value: object) -> str:

@@ -57,26 +57,19 @@ def watch(pid: int, started: int) -> int | None:
     return descriptor
 
 
-def signal_command(shim: int, number: signal.Signals) -> int:
-    """Send a signal to everything in the sessions that a shim's children lead; return how many that were.
+def signal_session(leader: int, started: int, number: signal.Signals) -> None:
+    """Send a signal to a process and to everything in the session that it leads, while it lives.
 
-    The shim itself is spared: it has the exit status to record.
+    Args:
+        leader: its number; it may be about to lead.
+        started: when it started, in clock ticks since boot.
+        number: the signal.
     """
-    own = os.getpid()
-    table = {}
-    for name in os.listdir("/proc"):
-        fields = _stat(int(name)) if name.isdecimal() else None
-        if fields is not None and fields[0] not in "ZX":
-            table[int(name)] = (int(fields[1]), int(fields[3]))
-    sessions = {pid for pid, (parent, session) in table.items() if parent == shim and session == pid}
-    members = [
-        pid
-        for pid, (parent, session) in table.items()
-        if (session in sessions or parent == shim) and pid not in (shim, own)
-    ]
-    for pid in members:
-        send(pid, number)
-    return len(members)
+    if start_time(leader) != started:
+        return
+    for pid in numbers():
+        if pid == leader or _session(pid) == leader:
+            send(pid, number)
 
 
 def kill_session(leader: int, started: int) -> int:
@@ -88,7 +81,8 @@ def kill_session(leader: int, started: int) -> int:
     now = start_time(leader)
     if now is not None and now != started:
         return 0
-    members = [pid for pid in numbers() if _session(pid) == leader]
+    # One that is about to lead it has no session of its own yet.
+    members = [pid for pid in numbers() if _session(pid) == leader or (pid == leader and now == started)]
     for pid in members:
         send(pid, signal.SIGKILL)
     return len(members)

@@ -55,6 +55,17 @@ class Setbacks:
             if old is None or old.entry(name) != new.entry(name):
                 self.clear(name)
 
+    def delay(self, extension: str) -> float:
+        """Leave an extension's step alone for a while, longer each time; return for how many seconds."""
+        backoff = self._backoffs.get(extension)
+        if backoff is None:
+            backoff = self._backoffs[extension] = Backoff(
+                self._config.retry_first_s, self._config.retry_limit_s, self._draw
+            )
+        wait_s = backoff.next()
+        self._until[extension] = time.monotonic() + wait_s
+        return wait_s
+
     def put_off(self, step: Step, error: OSError) -> None:
         """Have a step tried again that the machine's files did not let through."""
         reason, cure = ("DiskFull", "free some space") if files.is_full(error) else ("FileSystemError", "see to it")
@@ -64,13 +75,7 @@ class Setbacks:
         """Record a failure; with `retry` the step is tried again after a while, and the message says when."""
         now = time.time()
         if retry:
-            backoff = self._backoffs.get(step.extension)
-            if backoff is None:
-                backoff = Backoff(self._config.retry_first_s, self._config.retry_limit_s, self._draw)
-                self._backoffs[step.extension] = backoff
-            wait_s = backoff.next()
-            self._until[step.extension] = time.monotonic() + wait_s
-            message += f"; tried again at {clock.rfc3339(now + wait_s)}"
+            message += f"; tried again at {clock.rfc3339(now + self.delay(step.extension))}"
         self._log.error(f"{step.kind} failed", f"[{step.handler}-{step.version}]", reason=reason, why=message)
         record = self._store.disk.records.get(step.extension)
         if record is None:

@@ -15,9 +15,9 @@ from vmext_agent.steps import Step
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vmext_agent.commands import Running
     from vmext_agent.handler import Handler
     from vmext_agent.layout import Layout
+    from vmext_agent.running import Running
 
 #: Bytes of each stream in a status, half of them from its beginning and half from its end.
 _IN_STATUS = 3000

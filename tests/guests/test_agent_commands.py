@@ -232,7 +232,7 @@ def reboot(machine: Machine) -> None:
 
 def kill_shell(machine: Machine) -> None:
     for process in machine.guest.processes():
-        if "vmext-command" in process.argv:
+        if process.argv == ["/bin/sh", "/var/lib/vmext/shim"]:
             os.kill(process.pid, signal.SIGKILL)
 
 
@@ -253,6 +253,31 @@ def test_a_command_that_is_interrupted_is_begun_three_times_at_most(
 
     assert status["reason"] == reason
     assert machine.order() == ["1.0.0 install 1"] * 3
+
+
+def test_a_handler_may_end_all_that_has_a_users_word_on_its_command_line(machine: Machine) -> None:
+    # As handlers stop their services; the name of the resource is the user's.
+    machine.does("disable", "pkill -KILL -f payroll; exit 0")
+    machine.want("payroll")
+    machine.ends("Succeeded", "payroll")
+
+    machine.remove("payroll")
+
+    assert machine.ends("Removed", "payroll").get("reason") in (None, "")
+    assert machine.order()[2:] == ["1.0.0 disable 1", "1.0.0 uninstall 1"]
+
+
+def test_an_enable_that_is_cancelled_as_it_begins_does_not_go_on(machine: Machine) -> None:
+    machine.does("enable", "[ $ConfigSequenceNumber -gt 5 ] || sleep 1000; report success last")
+    for _ in range(6):
+        machine.want()
+        eventually(partial(_is_enabling, machine))
+
+    machine.ends("Succeeded", timeout_s=10)
+
+
+def _is_enabling(machine: Machine) -> bool:
+    return f"sequence_number={machine.last} attempt=1" in machine.log()
 
 
 def test_a_newer_goal_cancels_a_hanging_enable(machine: Machine) -> None:

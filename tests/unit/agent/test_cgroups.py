@@ -54,7 +54,7 @@ def test_systemd_comes_first_then_a_cgroup_v2_then_nothing(tmp_path: Path) -> No
 def test_a_machine_without_any_says_so_of_every_limit(tmp_path: Path) -> None:
     placed = machine(tmp_path, "").place("Test.Tracer", "1.2.3", LIMITS)
 
-    assert (placed.procs, placed.scope) == ("", "")
+    assert (placed.procs, placed.scope) == ("", ())
     assert placed.notes == (
         "the cpu limit of 1500m can't be applied: this machine has no control groups to use",
         "the memory limit of 268435456 bytes can't be applied: this machine has no control groups to use",
@@ -64,12 +64,13 @@ def test_a_machine_without_any_says_so_of_every_limit(tmp_path: Path) -> None:
 def test_a_scope_has_the_limits_and_a_name_of_its_own(tmp_path: Path) -> None:
     found = machine(tmp_path, mount(tmp_path / "unified"), systemd=True, runner=True)
 
-    words = [found.place("Test.Tracer", "1.2.3", LIMITS).scope.split() for _ in range(2)]
+    words = [found.place("Test.Tracer", "1.2.3", LIMITS).scope for _ in range(2)]
 
     first = words[0]
-    assert first[:4] == ["--scope", "--quiet", "--collect", "--slice=vmext-Test.Tracer_1.2.3.slice"]
-    assert first[5:] == ["--property=CPUQuota=150%", "--property=MemoryMax=268435456"]
-    assert first[4] != words[1][4]
+    assert first[0] == f"{tmp_path}/bin/systemd-run"
+    assert first[1:5] == ("--scope", "--quiet", "--collect", "--slice=vmext-Test.Tracer_1.2.3.slice")
+    assert first[6:] == ("--property=CPUQuota=150%", "--property=MemoryMax=268435456")
+    assert first[5] != words[1][5]
 
 
 def test_limits_are_written_where_the_kernel_takes_them(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_a_name_that_no_handler_has_gets_no_group(tmp_path: Path, handler: str) 
         folder.mkdir()
         found = machine(folder, mount(tmp_path / "unified"), **options)
 
-        assert (found.place(handler, "1", Limits()).procs, found.place(handler, "1", Limits()).scope) == ("", "")
+        assert (found.place(handler, "1", Limits()).procs, found.place(handler, "1", Limits()).scope) == ("", ())
         assert found.members(handler, "1") == []
         found.remove(handler, "1")
 

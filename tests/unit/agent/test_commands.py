@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from support.waiting import eventually
-from vmext_agent import clock, commands, process
+from vmext_agent import clock, commands, process, shim
 from vmext_agent.cgroups import Placement
-from vmext_agent.commands import Found, Order, Running
+from vmext_agent.commands import Found, Order
 from vmext_agent.errors import CommandLostError
+from vmext_agent.running import Running, is_locked, read_exit, read_start
 
 BOOT = "boot-1/5"
 PATH = {"PATH": os.environ["PATH"]}
@@ -29,7 +30,18 @@ def order(line: str, folder: Path, **options: object) -> Order:
 
 
 def start(tmp_path: Path, line: str, **options: object) -> Running:
-    return commands.start(str(tmp_path / "command"), order(line, tmp_path, **options), 1, BOOT)
+    return commands.start(str(tmp_path / "command"), order(line, tmp_path, **options), 1, BOOT, str(tmp_path / "shim"))
+
+
+def shell(tmp_path: Path, line: str, folder: str = "command") -> tuple[list[str], dict[str, str]]:
+    """Write what an agent leaves in a folder for the shell; return the shell's command line and environment."""
+    into = tmp_path / folder
+    into.mkdir(exist_ok=True)
+    (into / "wanted").touch()
+    (into / "exit.new").write_bytes(b" " * shim.EXIT_BYTES)
+    (into / "order").write_bytes(shim.order(command=line, cwd=str(tmp_path), boot=BOOT, procs=""))
+    shim.install(str(tmp_path / "shim"))
+    return ["/bin/sh", str(tmp_path / "shim")], {**PATH, shim.VARIABLE: str(into)}
 
 
 def code(running: Running) -> int:
@@ -37,9 +49,9 @@ def code(running: Running) -> int:
     found: list[int] = []
 
     def has_ended() -> bool:
-        exit_code = running.exit_code()
-        found.extend([] if exit_code is None else [exit_code])
-        return exit_code is not None
+        ended = running.end()
+        found.extend([] if ended is None else [ended.code])
+        return ended is not None
 
     eventually(has_ended)
     return found[0]
@@ -68,7 +80,7 @@ def test_the_exit_code_is_on_disk_and_a_later_agent_finds_it(tmp_path: Path, num
     assert code(running) == number
     again = commands.resume(running.folder, left(tmp_path), BOOT)
     assert again is not None
-    assert again.exit_code() == number
+    assert code(again) == number
     assert again.purpose == {"what": "a test"}
     assert (tmp_path / "command" / "stdout").read_text() == "out\n"
     assert (tmp_path / "command" / "stderr").read_text() == "err\n"
@@ -85,10 +97,10 @@ def test_a_command_that_ends_its_whole_group_is_recorded_all_the_same(tmp_path: 
 def test_of_two_shells_for_one_folder_one_runs(tmp_path: Path) -> None:
     log = tmp_path / "log"
     running = start(tmp_path, f"echo ran >> {log}; sleep 0.2")
-    eventually(lambda: commands.read_start(running.folder) is not None)
-    shell = ["sh", "-c", commands._SHIM, "x", running.folder, str(tmp_path), f"echo second >> {log}", BOOT, "", ""]
+    eventually(lambda: read_start(running.folder) is not None)
+    line, environment = shell(tmp_path, f"echo second >> {log}")
 
-    second = subprocess.run(shell, check=False, env=PATH)
+    second = subprocess.run(line, check=False, env=environment)
 
     assert second.returncode == 0
     assert code(running) == 0
@@ -96,13 +108,10 @@ def test_of_two_shells_for_one_folder_one_runs(tmp_path: Path) -> None:
 
 
 def test_many_shells_that_begin_at_once_run_one_command(tmp_path: Path) -> None:
-    folder = tmp_path / "command"
-    folder.mkdir()
-    (folder / "exit.new").write_text("   ")
     log = tmp_path / "log"
-    shell = ["sh", "-c", commands._SHIM, "x", str(folder), str(tmp_path), f"echo ran >> {log}", BOOT, "", ""]
+    line, environment = shell(tmp_path, f"echo ran >> {log}")
 
-    shells = [subprocess.Popen(shell, env=PATH) for _ in range(12)]
+    shells = [subprocess.Popen(line, env=environment) for _ in range(12)]
 
     assert [one.wait() for one in shells] == [0] * 12
     assert log.read_text() == "ran\n"
@@ -114,7 +123,7 @@ def test_an_agent_that_is_killed_loses_no_exit_code(tmp_path: Path) -> None:
         from vmext_agent import commands
         from vmext_agent.commands import Order
         wanted = Order("sleep 0.3; exit 7", {str(tmp_path)!r}, {PATH!r}, 60.0, {{}})
-        commands.start({str(tmp_path / "command")!r}, wanted, 1, {BOOT!r})
+        commands.start({str(tmp_path / "command")!r}, wanted, 1, {BOOT!r}, {str(tmp_path / "shim")!r})
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
@@ -123,19 +132,19 @@ def test_an_agent_that_is_killed_loses_no_exit_code(tmp_path: Path) -> None:
     running = commands.resume(str(tmp_path / "command"), left(tmp_path), BOOT)
 
     assert running is not None
-    assert running.exit_code() is None
+    assert running.end() is None
     assert code(running) == 7
 
 
 def test_a_shell_that_was_killed_takes_its_command_with_it(tmp_path: Path) -> None:
     running = start(tmp_path, "sleep 1000 & wait")
     leader = session_of(tmp_path)
-    assert running.exit_code() is None
+    assert running.end() is None
 
     os.kill(running.pid, signal.SIGKILL)
 
     with pytest.raises(CommandLostError, match=r"its shell is gone .*; [12] processes that it left were ended"):
-        eventually(lambda: running.exit_code() is not None)
+        eventually(lambda: running.end() is not None)
     eventually(lambda: process.start_time(leader) is None)
 
 
@@ -158,7 +167,7 @@ def test_what_ran_in_another_boot_was_interrupted(tmp_path: Path) -> None:
     with pytest.raises(CommandLostError, match="the machine was restarted while it ran"):
         commands.resume(running.folder, left(tmp_path), "boot-1/6")
 
-    process.signal_command(running.pid, signal.SIGKILL)
+    running.kill()
     assert code(running) == 128 + signal.SIGKILL
 
 
@@ -168,7 +177,7 @@ def test_a_folder_in_which_nothing_started_is_no_command(tmp_path: Path) -> None
         path = tmp_path / "command" / name
         eventually(path.exists)
         path.unlink()
-    eventually(lambda: not commands.is_locked(str(tmp_path / "command")))
+    eventually(lambda: not is_locked(str(tmp_path / "command")))
 
     assert commands.resume(str(tmp_path / "command"), left(tmp_path), BOOT) is None
 
@@ -187,13 +196,13 @@ def test_a_number_that_is_somebody_elses_by_now_deceives_nobody(tmp_path: Path) 
 
 def test_the_lock_ends_with_the_shell_and_not_with_what_its_command_leaves(tmp_path: Path) -> None:
     running = start(tmp_path, "sleep 1000 & echo $! > child")
-    assert commands.is_locked(running.folder)
+    assert is_locked(running.folder)
 
     assert code(running) == 0
 
     child = int((tmp_path / "child").read_text())
     assert process.start_time(child) is not None
-    assert not commands.is_locked(running.folder)
+    assert not is_locked(running.folder)
     os.kill(child, signal.SIGKILL)
 
 
@@ -214,9 +223,9 @@ def test_a_shell_that_can_leave_no_start_record_runs_nothing(tmp_path: Path) -> 
     folder.mkdir()
     # A folder of its name: there is neither a record nor room for one.
     (folder / "start").symlink_to(tmp_path / "missing" / "start")
-    shell = ["sh", "-c", commands._SHIM, "x", str(folder), str(tmp_path), "touch ran", BOOT, "", ""]
+    line, environment = shell(tmp_path, "touch ran")
 
-    assert subprocess.run(shell, check=False, env=PATH).returncode == commands._NO_ROOM
+    assert subprocess.run(line, check=False, env=environment).returncode == shim.NO_ROOM
     assert not (tmp_path / "ran").exists()
 
 
@@ -242,16 +251,14 @@ def test_a_command_is_put_into_its_group_before_it_runs(tmp_path: Path) -> None:
     assert (tmp_path / "command" / "stdout").read_text() == "0\n"
 
 
-def runner(tmp_path: Path, script: str) -> dict[str, str]:
-    """Put a systemd-run on the path that does this; what it was told is in `told`."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    path = folder / "systemd-run"
+def runner(tmp_path: Path, script: str) -> str:
+    """Make a systemd-run that does this, and return its path; what it was told is in `told`."""
+    path = tmp_path / "systemd-run"
     path.write_text(
         f'#!/bin/sh\necho "$@" >> {tmp_path}/told\nwhile case $1 in --*) ;; *) false ;; esac; do shift; done\n{script}'
     )
     path.chmod(0o755)
-    return {"PATH": f"{folder}:{PATH['PATH']}"}
+    return str(path)
 
 
 @pytest.mark.parametrize(
@@ -259,26 +266,25 @@ def runner(tmp_path: Path, script: str) -> dict[str, str]:
     [
         pytest.param('exec "$@"', 1, 5, id="as-it-should-be"),
         pytest.param("echo no bus >&2; exit 1", 1, 5, id="it-fails-before"),
-        pytest.param('"$@"; exit 1', 1, 1, id="it-fails-after"),
+        pytest.param('"$@"; exit 1', 1, 5, id="it-fails-after"),
         pytest.param("kill -KILL $$", 1, 5, id="it-is-killed-before"),
     ],
 )
 def test_a_scope_that_can_not_be_made_loses_no_command(tmp_path: Path, script: str, runs: int, exit_code: int) -> None:
-    environment = runner(tmp_path, script)
-    placed = Placement(scope="--scope --quiet --slice=vmext-a.slice")
-    wanted = Order("echo ran >> log; exit 5", str(tmp_path), environment, 60.0, {}, placed)
+    placed = Placement(scope=(runner(tmp_path, script), "--scope", "--quiet", "--slice=vmext-a.slice"))
+    wanted = Order("echo ran >> log; exit 5", str(tmp_path), PATH, 60.0, {}, placed)
 
-    running = commands.start(str(tmp_path / "command"), wanted, 1, BOOT)
+    running = commands.start(str(tmp_path / "command"), wanted, 1, BOOT, str(tmp_path / "shim"))
 
     assert code(running) == exit_code
     assert (tmp_path / "log").read_text() == "ran\n" * runs
-    assert (tmp_path / "told").read_text().startswith("--scope --quiet --slice=vmext-a.slice sh -c")
+    assert (tmp_path / "told").read_text() == f"--scope --quiet --slice=vmext-a.slice /bin/sh {tmp_path}/shim\n"
 
 
 def test_a_command_in_a_scope_is_stopped_as_any_other(tmp_path: Path) -> None:
-    environment = runner(tmp_path, 'exec "$@"')
-    wanted = Order("sleep 1000", str(tmp_path), environment, 60.0, {}, Placement(scope="--scope"))
-    running = commands.start(str(tmp_path / "command"), wanted, 1, BOOT)
+    placed = Placement(scope=(runner(tmp_path, 'exec "$@"'), "--scope"))
+    wanted = Order("sleep 1000", str(tmp_path), PATH, 60.0, {}, placed)
+    running = commands.start(str(tmp_path / "command"), wanted, 1, BOOT, str(tmp_path / "shim"))
     session_of(tmp_path)
 
     running.stop("TimedOut", 30.0)
@@ -293,7 +299,7 @@ def test_a_stop_reaches_the_whole_session_and_not_the_shell(tmp_path: Path) -> N
 
     running.stop("TimedOut", 0.1)
     time.sleep(0.1)
-    assert running.exit_code() is None
+    assert running.end() is None
     running.kill()
 
     assert code(running) == 128 + signal.SIGKILL
@@ -305,3 +311,113 @@ def test_a_lock_that_nobody_holds_any_more_is_free(tmp_path: Path) -> None:
 
     with (tmp_path / "command" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_no_command_line_of_ours_has_a_word_of_the_users(tmp_path: Path) -> None:
+    wanted = Order("sleep 1000", str(tmp_path), PATH, 60.0, {"extension": "payroll"})
+    folder = tmp_path / "commands" / "payroll"
+    folder.parent.mkdir()
+
+    running = commands.start(str(folder), wanted, 1, BOOT, str(tmp_path / "shim"))
+    eventually(lambda: (folder / "session").exists())
+
+    assert Path(f"/proc/{running.pid}/cmdline").read_bytes().split(b"\0")[:-1] == [
+        b"/bin/sh",
+        os.fsencode(tmp_path / "shim"),
+    ]
+    running.stop("Cancelled", 30.0)
+    assert code(running) == 128 + signal.SIGTERM
+
+
+def test_a_command_does_not_see_what_its_shell_is_told(tmp_path: Path) -> None:
+    assert code(start(tmp_path, "env")) == 0
+
+    seen = {line.split("=")[0] for line in (tmp_path / "command" / "stdout").read_text().splitlines()}
+    assert seen - {"PWD", "OLDPWD", "SHLVL", "_"} == {"PATH"}
+
+
+def test_a_command_and_a_folder_with_quotes_and_lines_are_what_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / 'it\'s "a" $HOME\nfolder'
+    folder.mkdir()
+    wanted = Order("printf '%s' \"$PWD\";\nexit 3", str(folder), PATH, 60.0, {})
+
+    running = commands.start(str(tmp_path / "command"), wanted, 1, BOOT, str(tmp_path / "shim"))
+
+    assert code(running) == 3
+    assert (tmp_path / "command" / "stdout").read_text() == str(folder)
+
+
+@pytest.mark.parametrize("after_ms", [0, 0.5, 1, 1.5, 2, 3, 5, 8])
+def test_a_command_that_is_stopped_in_its_first_moments_ends(tmp_path: Path, after_ms: float) -> None:
+    began = time.monotonic()
+    running = start(tmp_path, "sleep 1000; echo went on >> log")
+    while time.monotonic() < began + after_ms / 1000:
+        pass
+
+    running.stop("Cancelled", 30.0)
+
+    assert code(running) == 128 + signal.SIGTERM
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_command_that_systemd_has_not_begun_yet_is_not_begun_once_it_is_stopped(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    placed = Placement(scope=(runner(tmp_path, f'while [ ! -e {gate} ]; do sleep 0.01; done\nexec "$@"'),))
+    wanted = Order("echo ran >> log", str(tmp_path), PATH, 60.0, {}, placed)
+    running = commands.start(str(tmp_path / "command"), wanted, 1, BOOT, str(tmp_path / "shim"))
+
+    running.stop("Cancelled", 30.0)
+    gate.touch()
+
+    assert code(running) == shim.NOT_BEGUN
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_systemd_that_never_answers_is_not_waited_for_any_longer_than_a_command(tmp_path: Path) -> None:
+    placed = Placement(scope=(runner(tmp_path, "exec sleep 1000"),))
+    wanted = Order("echo ran >> log", str(tmp_path), PATH, 60.0, {}, placed)
+    running = commands.start(str(tmp_path / "command"), wanted, 1, BOOT, str(tmp_path / "shim"))
+
+    running.stop("TimedOut", 0.1)
+    assert running.end() is None
+    running.kill()
+
+    assert code(running) == shim.NOT_BEGUN
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_later_agent_knows_why_a_command_was_told_to_end(tmp_path: Path) -> None:
+    running = start(tmp_path, "sleep 1000")
+    session_of(tmp_path)
+    running.stop("TimedOut", 30.0)
+    code(running)
+
+    again = commands.resume(running.folder, left(tmp_path), BOOT)
+
+    assert again is not None
+    assert again.stopped_for == "TimedOut"
+
+
+def test_a_shell_that_is_told_to_end_with_its_command_says_so(tmp_path: Path) -> None:
+    running = start(tmp_path, "sleep 1000")
+    leader = session_of(tmp_path)
+
+    # As systemd does with a scope: one after the other, and the command first.
+    for pid in (leader, running.pid):
+        os.kill(pid, signal.SIGTERM)
+
+    eventually(lambda: running.end() is not None)
+    ended = read_exit(running.folder)
+    assert ended is not None
+    assert (ended.code, ended.was_stopped) == (128 + signal.SIGTERM, True)
+    assert ended.at_s <= clock.since_boot() < ended.at_s + 60
+
+
+@pytest.mark.parametrize("line", ["kill -TERM $$", "exit 143"])
+def test_a_command_that_ends_alone_was_not_stopped(tmp_path: Path, line: str) -> None:
+    running = start(tmp_path, line)
+
+    assert code(running) == 128 + signal.SIGTERM
+    ended = read_exit(running.folder)
+    assert ended is not None
+    assert not ended.was_stopped
