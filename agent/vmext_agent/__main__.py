@@ -1,4 +1,4 @@
-"""The agent's command line: what people run, and ``worker`` and ``package``, which the agent runs itself."""
+"""The agent's command line: what people run, what the agent runs itself, and ``before-stop``, which its unit runs."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ def main(arguments: list[str]) -> int:
         return _run(settings["--config"], echo=echo)
     if command == "worker" and settings["--parent"].isdecimal():
         return _work(settings["--config"], int(settings["--parent"]), echo=echo)
+    if command == "before-stop":
+        from vmext_agent import shutdown
+
+        return shutdown.main()
     if command == "package" and settings["--parent"].isdecimal():
         from vmext_agent import packages
 

@@ -60,6 +60,8 @@ class Cgroups:
             self._scopes += 1
             words = [self._runner, "--scope", "--quiet", "--collect", f"--slice={_slice(name)}"]
             words.append(f"--unit=vmext-{_escaped(name)}-{os.getpid()}-{self._scopes}.scope")
+            # On the way down this one is stopped after the agent, which waits for it (``shutdown``).
+            words.append("--property=Before=vmext-agent.service")
             if limits.cpu_millicores:
                 words.append(f"--property=CPUQuota={max(1, limits.cpu_millicores // 10)}%")
             if limits.memory_bytes:

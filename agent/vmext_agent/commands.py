@@ -74,7 +74,7 @@ def start(folder: str, order: Order, attempt: int, boot: str, script: str) -> Ru
     told = shim.order(command=order.line, cwd=order.folder, boot=boot, procs=order.placement.procs)
     for name, content in (("order", told), ("wanted", b""), ("exit.new", b" " * shim.EXIT_BYTES)):
         files.write(f"{folder}/{name}", content, 0o600, durable=False)
-    running = Running(folder, order.purpose, order.line, deadline)
+    running = Running(folder, order.purpose, order.line, deadline, boot)
     environment = {**order.environment, shim.VARIABLE: folder}
     if order.placement.scope:
         running.respawn = partial(_spawn, folder, (), environment, script)
@@ -129,7 +129,7 @@ def resume(folder: str, found: Found, boot: str) -> Running | None:
 
     Raises CommandLostError where it was started and is gone without an exit status.
     """
-    running = Running(folder, found.purpose, found.line, found.deadline)
+    running = Running(folder, found.purpose, found.line, found.deadline, found.boot)
     if read_exit(folder) is not None:
         return running
     started = _await_start(folder)

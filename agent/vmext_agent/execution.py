@@ -10,21 +10,23 @@ from vmext_agent import (
     cgroups,
     clock,
     commands,
+    endings,
     files,
     goal_state,
     leftovers,
     lifecycle,
     records,
+    status,
     status_files,
     steps,
     transcript,
 )
-from vmext_agent.errors import CommandLostError, ManifestError
+from vmext_agent.errors import CommandLostError, ManifestError, StatusError
 from vmext_agent.goal_state import Limits
 from vmext_agent.handler import PATH, Handler, settings_document
 from vmext_agent.leftovers import Ending
 from vmext_agent.lifecycle import Result
-from vmext_agent.running import read_start
+from vmext_agent.running import Exit, read_start
 
 if TYPE_CHECKING:
     from vmext_agent.cgroups import Placement
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from vmext_agent.layout import Layout
     from vmext_agent.log import Log
     from vmext_agent.records import Move, Record
-    from vmext_agent.running import Exit, Running
+    from vmext_agent.running import Running
     from vmext_agent.setbacks import Setbacks
     from vmext_agent.steps import Step
 
@@ -242,11 +244,19 @@ class Execution:
             if self._ended is None:
                 self._watch_time(running, step)
                 return
+            why = self._why(running, self._ended)
+            if why == endings.INTERRUPTED and self._has_succeeded(step, running):
+                # What it says of itself is its end; it was cut off in what came after.
+                self._ended, why = Exit(0), ""
+            if why == endings.INTERRUPTED:
+                self._begin_again(step, f"it was stopped from outside, with exit code {self._ended.code}", running.boot)
+                self._running = self.step = None
+                return
             if step.kind == steps.UNINSTALL and self._ended.code == 0 and not self._has_ended_leftovers(step):
                 return
-            self._record(running, step, self._ended)
+            self._record(running, step, self._ended, why)
         except CommandLostError as error:
-            self._begin_again(step, str(error))
+            self._begin_again(step, str(error), running.boot)
         except OSError as error:
             self._setbacks.put_off(step, error)
             if self._ended is not None:
@@ -254,12 +264,30 @@ class Execution:
                 return
         self._running = self.step = None
 
-    def _begin_again(self, step: Step, why: str) -> None:
-        """Have a command begun again that was cut off, after a while: what cut it off may be at it still.
+    def _why(self, running: Running, ended: Exit) -> str:
+        evidence = endings.Evidence(
+            ended.code, ended.was_stopped, running.boot == self._boot, running.stopped_for, out_of_memory=False
+        )
+        return endings.reason(evidence)
+
+    def _has_succeeded(self, step: Step, running: Running) -> bool:
+        """Tell whether an enable that was cut off had written that it succeeded, since it was begun."""
+        several = step.extension if self._takes_several(step) else ""
+        path = Handler(self._layout, step.handler, step.version).status_file(step.key.sequence_number, several)
+        try:
+            if step.kind != steps.ENABLE or os.stat(path).st_mtime < os.stat(f"{running.folder}/order").st_mtime:
+                return False
+            found = status.parse(files.read(path, status.MAX_BYTES))
+        except (OSError, StatusError):
+            return False
+        return found is not None and found.status == status.SUCCESS
+
+    def _begin_again(self, step: Step, why: str, boot: str) -> None:
+        """Have a command begun again that was cut off; in the same boot after a while: what did it may be at it still.
 
         Its folder stays: it says how often the command was begun.
         """
-        wait_s = self._setbacks.delay(step.extension)
+        wait_s = self._setbacks.delay(step.extension) if boot == self._boot else 0.0
         self._log.warning(
             "A command was cut off", extension=step.extension, command=step.kind, why=why, again_in_s=wait_s
         )
@@ -300,14 +328,14 @@ class Execution:
         self._placed = {one: placed for one, placed in self._placed.items() if one[:2] != (step.handler, step.version)}
         return True
 
-    def _record(self, running: Running, step: Step, ended: Exit) -> None:
+    def _record(self, running: Running, step: Step, ended: Exit, why: str) -> None:
         record = self._store.disk.records.get(step.extension)
         if record is None:
             # It was set aside as unreadable: what the command was about is in the command's own folder.
             record = records.Record(step.extension, step.handler, step.key, "", clock.rfc3339(time.time()))
         handler = Handler(self._layout, step.handler, step.version)
         code = ended.code
-        result = transcript.result_of(running, code, handler)
+        result = transcript.result_of(running, code, handler, why)
         retry = self._conclude(
             step, record, result, transcript.until_of(running.purpose), transcript.settings_of(running.purpose)
         )

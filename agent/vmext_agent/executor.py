@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -133,7 +134,9 @@ class Executor:
             self._perform(step, self._goal)
 
     def _next(self, goal: Goal) -> Step | None:
-        """Return the first step whose extension does not have to wait."""
+        """Return the first step whose extension does not have to wait; None for none."""
+        if os.path.exists(self._layout.stopping):
+            return None
         waiting: set[str] = set()
         for step in plan.plan(goal, self._store.disk):
             name = step.extension

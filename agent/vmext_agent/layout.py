@@ -8,7 +8,7 @@ class Layout:
 
     __slots__ = (
         "commands", "empty", "extensions", "goal", "handlers", "identity", "log_file", "logs", "moves", "output", "own",
-        "root", "settings", "shim",
+        "root", "settings", "shim", "stopping",
     )  # fmt: skip
 
     def __init__(self, root: str = "/") -> None:
@@ -30,6 +30,8 @@ class Layout:
         self.goal = f"{self.own}/goal.json"
         #: One folder for each extension that has a command running, or ended and not yet recorded.
         self.commands = f"{self.own}/commands"
+        #: Is there while the agent is being stopped because the machine goes down.
+        self.stopping = f"{base}/run/vmext-agent.stopping"
         #: The script of the shell around each command.
         self.shim = f"{self.own}/shim"
         #: Output of ended commands whose background children still hold it open.

@@ -41,9 +41,11 @@ class Running:
         purpose: as it was given.
         line: the command as the shell was given it.
         deadline: in seconds since boot.
+        boot: that it runs in.
     """
 
     __slots__ = (
+        "boot",
         "child",
         "deadline",
         "descriptor",
@@ -56,7 +58,8 @@ class Running:
         "stopped_for",
     )
 
-    def __init__(self, folder: str, purpose: Mapping[str, object], line: str, deadline: float) -> None:
+    def __init__(self, folder: str, purpose: Mapping[str, object], line: str, deadline: float, boot: str) -> None:
+        self.boot = boot
         self.folder = folder
         self.purpose = purpose
         self.line = line

@@ -64,14 +64,13 @@ def until_of(purpose: Mapping[str, object]) -> float:
         return time.time()
 
 
-def result_of(running: Running, code: int, handler: Handler) -> Result:
-    """Return how a command ended, in the contract's words (section 5)."""
+def result_of(running: Running, code: int, handler: Handler, why: str) -> Result:
+    """Return how a command ended, in the contract's words (section 5); `why` is of ``endings``."""
     streams = _streams(running.folder, _IN_STATUS)
-    if running.stopped_for == "TimedOut":
-        return Result(TIMED_OUT, f"Timeout: {running.line}\n{streams}", "TimedOut")
-    if running.stopped_for:
-        message = f"{CANCELLED}: the goal no longer wants it: {running.line}\n{streams}"
-        return Result(code or -1, message, running.stopped_for)
+    if why == "TimedOut":
+        return Result(TIMED_OUT, f"Timeout: {running.line}\n{streams}", why)
+    if why == CANCELLED:
+        return Result(code or -1, f"{CANCELLED}: the goal no longer wants it: {running.line}\n{streams}", why)
     if code == 0:
         return Result(0)
     reason, why = diagnosis.explain(code, handler.folder, running.line, PATH)

@@ -9,7 +9,7 @@ import select
 import threading
 from typing import TYPE_CHECKING
 
-from vmext_agent import last_goal, policy, process
+from vmext_agent import files, last_goal, policy, process
 from vmext_agent.access import Access
 from vmext_agent.cluster import Cluster
 from vmext_agent.credential import Credential
@@ -78,6 +78,7 @@ class Worker:
         draw = random.Random()  # noqa: S311 -- spreads retries over time, keeps no secret
         self._store = Store(self._layout, process.boot(), log)
         self._store.load()
+        files.remove(self._layout.stopping)
         self._observer = Observer(log)
         self._policy = policy.Watch(config.root)
         self._executor = Executor(config, self._layout, self._store, log, draw)

@@ -1,11 +1,13 @@
 """Pid 1 of a guest: reaps, starts services, and reboots or powers off when it is asked to.
 
 It takes its orders from the supervisor over a socket, one JSON object a message, and from inside by systemd's signals.
-When it ends, the kernel kills everything in the guest.
+What asks from inside gets an orderly end: SIGTERM to everything first, and a while to end in. When pid 1 ends, the
+kernel kills everything in the guest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -26,6 +28,8 @@ POWER_OFF_SIGNAL = signal.SIGRTMIN + 4
 
 _MESSAGE_BYTES = 256 * 1024
 _RESTART_AFTER_S = 0.1
+#: How long what runs may take to end when it is asked to, before a reboot from inside kills it.
+_ENDS_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,18 @@ class Init:
         self._orders: dict[str, _Order] = {}
         self._running: dict[int, str] = {}
         self._restart_at: dict[str, float] = {}
+        #: How pid 1 is to exit, once everything has had its time to end; 0 for not.
+        self._ends_with = 0
 
     def serve(self) -> NoReturn:
         """Do what pid 1 does, until the supervisor's end of the socket is closed or the guest reboots."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._control, selectors.EVENT_READ)
-            selector.register(_wake_on_signals(), selectors.EVENT_READ)
+            selector.register(self._wake_on_signals(), selectors.EVENT_READ)
             while True:
+                if self._ends_with:
+                    _end_all()
+                    os._exit(self._ends_with)
                 for key, _ in selector.select(self._until_restart()):
                     if key.fileobj is self._control:
                         self._obey()
@@ -132,6 +141,18 @@ class Init:
             if name is not None and self._orders[name].restart:
                 self._restart_at[name] = time.monotonic() + _RESTART_AFTER_S
 
+    def _wake_on_signals(self) -> int:
+        """Return a file that is readable after each signal; without a handler, pid 1 gets no signal from inside."""
+        readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.signal(REBOOT_SIGNAL, lambda _number, _frame: self._end_with(REBOOT))
+        signal.signal(POWER_OFF_SIGNAL, lambda _number, _frame: self._end_with(POWER_OFF))
+        return readable
+
+    def _end_with(self, code: int) -> None:
+        self._ends_with = code
+
     def _until_restart(self) -> float | None:
         if not self._restart_at:
             return None
@@ -152,11 +173,15 @@ def run(control: socket.socket) -> NoReturn:
     Init(control).serve()
 
 
-def _wake_on_signals() -> int:
-    """Return a file that is readable after each signal; without a handler, pid 1 gets no signal from inside."""
-    readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    signal.signal(REBOOT_SIGNAL, lambda _number, _frame: os._exit(REBOOT))
-    signal.signal(POWER_OFF_SIGNAL, lambda _number, _frame: os._exit(POWER_OFF))
-    return readable
+def _end_all() -> None:
+    """Ask everything in the guest to end, and wait until it has, or has had its time."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGTERM)
+    until = time.monotonic() + _ENDS_WITHIN_S
+    while time.monotonic() < until:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            time.sleep(0.01)

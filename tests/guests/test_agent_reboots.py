@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
@@ -82,6 +84,72 @@ def test_an_install_that_reboots_is_run_again(machine: Machine) -> None:
 
     machine.ends("Succeeded")
 
+    assert machine.order() == [*["1.0.0 install 1"] * 2, "1.0.0 enable 1"]
+
+
+@pytest.mark.parametrize("how", ["exit 1", "report error cancelled; exit 143"])
+def test_a_handler_that_has_an_answer_to_being_stopped_is_run_again_all_the_same(machine: Machine, how: str) -> None:
+    script = f"[ ! -e /var/once ] || {{ report success again; exit 0; }}; touch /var/once; trap '{how}' TERM; {REBOOT}"
+    machine.does("enable", f"{script} & wait")
+    machine.want()
+
+    status = machine.ends("Succeeded")
+
+    assert status["extensionStatus"]["message"] == "again"
+    assert enables(machine) == 2
+
+
+def test_an_enable_that_has_succeeded_by_its_own_status_and_reboots_then_is_not_run_again(machine: Machine) -> None:
+    machine.does("enable", f"report success done; {REBOOT}")
+    machine.want()
+
+    status = machine.ends("Succeeded")
+
+    assert status["extensionStatus"]["message"] == "done"
+    assert enables(machine) == 1
+
+
+def test_a_change_of_version_that_is_in_the_midst_of_a_reboot_is_not_taken_back(machine: Machine) -> None:
+    machine.want()
+    machine.ends("Succeeded")
+    machine.does("1.1.0/update", f"[ ! -e /var/once ] || exit 0; touch /var/once; {REBOOT}")
+
+    machine.want(version="1.1.0")
+
+    status = machine.ends("Succeeded")
+    assert status["installedVersion"] == "1.1.0"
+    assert machine.order().count("1.1.0 update 2") == 2
+
+
+def test_a_reboot_in_the_midst_of_a_boots_enable_is_made_up_for_by_the_next_boot(machine: Machine) -> None:
+    machine.want()
+    machine.ends("Succeeded")
+    machine.does("enable", "[ ! -e /var/slow ] || sleep 1000; report success again")
+    machine.guest.run(["touch", "/var/slow"])
+    boot = machine.guest.boot_id()
+    machine.guest.reboot()
+    eventually(partial(sleeps, machine, 2))
+
+    machine.guest.run(["rm", "/var/slow"])
+    boot = machine.guest.boot_id()
+    machine.guest.run(["reboot"], check=False)
+    eventually(lambda: machine.guest.boot_id() != boot)
+
+    eventually(partial(has_enabled, machine, 3))
+    assert machine.wait(lambda one: one.get("message") != "")["outcome"] == "Succeeded"
+
+
+def test_a_command_whose_scope_is_stopped_by_hand_is_begun_again(machine: Machine) -> None:
+    machine.does("install", "[ ! -e /var/once ] || exit 0; touch /var/once; sleep 1000")
+    machine.want()
+    eventually(lambda: any(one.argv[:1] == ["sleep"] for one in machine.guest.processes()))
+
+    # What systemd does: every process of the scope gets the signal, and the shell is one of them.
+    for process in machine.guest.processes():
+        if process.argv[:1] in (["sleep"], ["sh"], ["/bin/sh"]):
+            os.kill(process.pid, signal.SIGTERM)
+
+    machine.ends("Succeeded")
     assert machine.order() == [*["1.0.0 install 1"] * 2, "1.0.0 enable 1"]
 
 

@@ -154,6 +154,14 @@ def test_sigterm_that_takes_the_shell_above_first_is_still_answered(machine: Mac
         eventually(lambda: group_is_gone(process.pid), "the handler and its script to end")
 
 
+def test_a_script_that_ends_well_as_the_handler_is_told_to_stop_has_succeeded(machine: Machine) -> None:
+    # As one does whose last act is a reboot of the machine.
+    outcome = machine.enable(1, {"commandToExecute": "echo done; kill -TERM $PPID"})
+
+    assert (outcome.code, outcome.state) == (0, "success")
+    assert "done" in outcome.message
+
+
 def test_a_script_that_ignores_sigterm_is_killed(machine: Machine) -> None:
     machine.write_settings(1, {"commandToExecute": "trap '' TERM; echo begun; while :; do sleep 600; done"})
     with machine.enabling(1, prefix="exec ") as process:

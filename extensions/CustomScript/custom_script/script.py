@@ -25,6 +25,11 @@ _OUTPUT_FILE_LIMIT_BYTES = 10 << 20
 # Below the 30 s that an agent waits between SIGTERM and SIGKILL, so that there is time left for the status.
 _GRACE_SECONDS = 10.0
 _SETTLE_SECONDS = 0.2
+_STOPPED = (
+    "cancelled: the handler was told to stop, by its agent or because the machine was going down, and ended the "
+    "command. It is not repeated on its own, since half of it may have been done; change forceUpdateTag or a setting "
+    "to run it again"
+)
 _BY_SIGTERM = (-signal.SIGTERM, 128 + signal.SIGTERM)
 
 
@@ -82,7 +87,7 @@ class Runner(NamedTuple):
                 err.close()
         output = f"\n[stdout]\n{out.text()}\n[stderr]\n{err.text()}"
         if stopped:
-            raise CancelledError("cancelled: the handler was told to stop, and ended the command", output)
+            raise CancelledError(_STOPPED, output)
         status = process.returncode
         if status != 0:
             how = f"with exit status={status}" if status > 0 else f"by signal={-status}"
@@ -109,6 +114,10 @@ class Runner(NamedTuple):
                 selector.register(capture.read_end, selectors.EVENT_READ, capture)
             while True:
                 if self.cancellation.requested and deadline is None:
+                    # One that asks for a reboot as its last act is at its end itself.
+                    self.sleep(_SETTLE_SECONDS)
+                    if process.poll() == 0:
+                        break
                     signal_group(signal.SIGTERM)
                     deadline = self.monotonic() + _GRACE_SECONDS
                 elif deadline is not None and self.monotonic() > deadline:

@@ -69,7 +69,11 @@ def test_a_scope_has_the_limits_and_a_name_of_its_own(tmp_path: Path) -> None:
     first = words[0]
     assert first[0] == f"{tmp_path}/bin/systemd-run"
     assert first[1:5] == ("--scope", "--quiet", "--collect", "--slice=vmext-Test.Tracer_1.2.3.slice")
-    assert first[6:] == ("--property=CPUQuota=150%", "--property=MemoryMax=268435456")
+    assert first[6:] == (
+        "--property=Before=vmext-agent.service",
+        "--property=CPUQuota=150%",
+        "--property=MemoryMax=268435456",
+    )
     assert first[5] != words[1][5]
 
 
