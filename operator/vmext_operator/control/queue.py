@@ -182,11 +182,12 @@ class KeyedQueue(Generic[K]):
         self._since.pop(key, None)
         self._end(key)
 
-    def failed(self, key: K) -> float:
+    def failed(self, key: K, at_least_s: float = 0.0) -> float:
         """End the work on a key that went wrong; it comes back after a time that grows. Return that time."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         delay: float = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(failures, 16)) * self._random.uniform(0.5, 1.0)
+        delay = max(delay, at_least_s)
         again = self._again.pop(key, None)
         lane = min(self._working[key].lane, Lane.BULK if again is None else again.lane)
         self._end(key)

@@ -20,8 +20,10 @@ from vmext_operator.cluster.client import Client
 from vmext_operator.cluster.events import Event
 from vmext_operator.cluster.identities import Identities
 from vmext_operator.control import heartbeats, scope, settings_check
+from vmext_operator.control.budgets import Budgets
 from vmext_operator.control.heartbeats import Heartbeats
 from vmext_operator.control.identity import Keeper, Known
+from vmext_operator.control.recorder import Recorder
 from vmext_operator.control.secrets import Vault
 from vmext_operator.control.settings_check import Checker
 from vmext_operator.control.stages import Stages
@@ -78,12 +80,22 @@ class Reconciler:
         clock: wall and monotonic time.
         settings: what people can set.
         heartbeats: which machines are there.
+        budgets: how many Events each machine may have.
     """
 
-    def __init__(self, client: Client, store: Store, clock: Clock, settings: Settings, heartbeats_: Heartbeats) -> None:
+    def __init__(
+        self,
+        client: Client,
+        store: Store,
+        clock: Clock,
+        settings: Settings,
+        heartbeats_: Heartbeats,
+        budgets: Budgets,
+    ) -> None:
         self._client = client
         self._store = store
         self._writer = Writer(client, store, clock)
+        self._recorder = Recorder(self._writer.tell, budgets, clock.text)
         self._clock = clock
         self._stages = Stages(clock.monotonic)
         self._heartbeats = heartbeats_
@@ -103,6 +115,10 @@ class Reconciler:
         Raises:
             ClusterError: a write failed; the machine is to be looked at again. All that was written stands.
         """
+        times = (await self._reconcile(key), await self._recorder.flush(key))
+        return min((seconds for seconds in times if seconds is not None), default=None)
+
+    async def _reconcile(self, key: Key) -> float | None:
         loaded = scope.load(self._store, key)
         self._stages.keep(key, loaded.uids)
         self._vault.keep(key, loaded.uids)
@@ -254,7 +270,7 @@ class Reconciler:
             if await self._writer.remove_finalizer(
                 virtual_machine_extension.PLURAL, extension.meta, virtual_machine_extension.FINALIZER
             ):
-                await self._writer.tell(_event(extension, said))
+                await self._recorder.record(loaded.key, _event(extension, said))
             released.append(extension)
         return released
 
@@ -278,7 +294,7 @@ class Reconciler:
         await self._keeper.release(loaded.key)
         if await self._writer.remove_finalizer(virtual_machine.PLURAL, machine.meta, virtual_machine.FINALIZER):
             for extension, said in farewell.left_behind(machine, left, goal, loaded.report):
-                await self._writer.tell(_event(extension, said))
+                await self._recorder.record(loaded.key, _event(extension, said))
         return None
 
     async def _without_machine(self, loaded: scope.Scope) -> float | None:
@@ -339,7 +355,7 @@ class Reconciler:
         if await self._writer.patch_status(virtual_machine_extension.PLURAL, extension.meta, patch):
             said = transition.say(situation, projected)
             if said is not None:
-                await self._writer.tell(_event(extension, said))
+                await self._recorder.record(extension.vm_key, _event(extension, said))
 
     async def _write_machine(self, machine: VirtualMachine, status: Mapping[str, Any]) -> float | None:
         """Write a machine's status where it differs, at most once a second."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from vmext_operator.api.meta import Key
 from vmext_operator.cluster.client import Client
-from vmext_operator.control import kopf_runtime, logs, metrics, probes, resync
+from vmext_operator.control import budgets, kopf_runtime, logs, metrics, probes, resync
 from vmext_operator.control.backoff import Backoff
+from vmext_operator.control.budgets import Budgets
 from vmext_operator.control.catalog import Catalog
 from vmext_operator.control.feed import Feed
 from vmext_operator.control.heartbeats import Heartbeats
@@ -117,7 +118,8 @@ class _Operator:
         self._random = random_source
         self._settings = settings
         self._queue: KeyedQueue[Key] = KeyedQueue(random_source, lambda key: key.namespace)
-        self._store = Store(self._queue.add, settings.publisher_keys)
+        self._store = Store(self._changed, settings.publisher_keys)
+        self._budgets = Budgets(clock.monotonic, lambda key: len(self._store.extensions_of(key)))
         self._watches = Watches(clock.monotonic)
         self._metrics = Metrics()
         self._metrics.show(lambda: leadership.leads, self._queue, self._store)
@@ -146,7 +148,7 @@ class _Operator:
             kubeconfig=self._options.kubeconfig,
             term=self._leadership.term,
             watches=len(self._seen.every_collection()) + len(self._seen.scopes),
-            told=self._metrics.requested,
+            told=self._requested,
         )
         async with client:
             self._resync = Resync(
@@ -161,7 +163,7 @@ class _Operator:
             )
             await resync.wait_until_served(client, self._seen.scopes, Backoff(self._random))
             heartbeats = Heartbeats(self._clock, self._settings.leases_every_s, self._seen)
-            reconciler = Reconciler(client, self._store, self._clock, self._settings, heartbeats)
+            reconciler = Reconciler(client, self._store, self._clock, self._settings, heartbeats, self._budgets)
             self._catalog = Catalog(self._store, Writer(client, self._store, self._clock), Checker(), self._clock)
             feed = Feed(client, self._store, self._seen, self._told, self._random)
             self._secrets = self._secret_feed(client, reconciler) if self._options.watch_secrets else None
@@ -186,7 +188,7 @@ class _Operator:
         def changed(secret: Key) -> None:
             reconciler.secret_changed(secret)
             for machine in self._store.machines_naming(secret):
-                self._queue.add(machine, Lane.URGENT)
+                self._changed(machine, Lane.URGENT)
 
         def is_named(secret: Key) -> bool:
             return bool(self._store.machines_naming(secret))
@@ -205,6 +207,20 @@ class _Operator:
         self._metrics.told(collection.plural, kind)
         if self._catalog is not None:
             self._catalog.told(collection.plural)
+
+    def _changed(self, machine: Key, lane: Lane) -> None:
+        """Have a machine looked at: at once for what people declared, for what it reports as its account has it."""
+        if lane is not Lane.ONGOING:
+            self._budgets.declared(machine)
+        wait_s = self._budgets.work_in_s(machine)
+        if wait_s > 0:
+            self._queue.add_after(machine, wait_s)
+        else:
+            self._queue.add(machine, lane)
+
+    def _requested(self, method: str, target: str, code: int, seconds: float) -> None:
+        self._budgets.requested(method)
+        self._metrics.requested(method, target, code, seconds)
 
     def _opened(self, scope: str) -> None:
         for key in self._store.machine_keys():
@@ -246,21 +262,23 @@ class _Operator:
                 self._queue.done(key)
                 continue
             logs.about.set(str(key))
+            budgets.working_for.set(key)
+            self._budgets.worked(key, budgets.LOOK)
             begun, outcome = self._clock.monotonic(), "failed"
             try:
                 again = await reconciler.reconcile(key)
             except ConflictError as error:
-                delay, outcome = self._queue.failed(key), "conflict"
+                delay, outcome = self._queue.failed(key, self._budgets.work_in_s(key)), "conflict"
                 logger.debug("object changed meanwhile vm=%s retry_in=%.2fs error=%s", key, delay, error)
             except OperatorError as error:
-                delay = self._queue.failed(key)
+                delay = self._queue.failed(key, self._budgets.work_in_s(key))
                 logger.warning("reconcile failed vm=%s retry_in=%.2fs error=%s", key, delay, error)
             except Exception:
-                delay = self._queue.failed(key)
+                delay = self._queue.failed(key, self._budgets.work_in_s(key))
                 logger.exception("reconcile failed unexpectedly vm=%s retry_in=%.2fs", key, delay)
             else:
                 self._queue.done(key)
                 outcome = "ok"
                 if again is not None:
-                    self._queue.add_after(key, again)
+                    self._queue.add_after(key, max(again, self._budgets.work_in_s(key)))
             self._metrics.reconciled(outcome, self._clock.monotonic() - begun)
