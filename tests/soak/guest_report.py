@@ -10,7 +10,7 @@ from typing import Any
 from support import objects
 from unit.agent import schema
 from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
-from vmext_operator.core import goal_compile, machine_status, projection
+from vmext_operator.core import goal_compile, machine_status, projection, undeclared
 from vmext_operator.core.declared import Declared
 from vmext_operator.core.reachability import Presence
 from vmext_operator.errors import ParseError
@@ -53,9 +53,9 @@ def feed(data: bytes, folder: str) -> None:
     json.dumps(compiled.goal.render())
     situation = projection.Situation(_EXTENSION, found.goal.entry("one"), None, found.report)
     projected = projection.project_extension(situation, stage_age_s=1.0, now=NOW)
-    json.dumps(
-        [projected.status, machine_status.project(_MACHINE, found.report, Presence.THERE, [projected], "", NOON)]
-    )
+    others = undeclared.of_machine(found.report, [])
+    machine = machine_status.project(_MACHINE, found.report, Presence.THERE, [projected], "", NOON, others=others)
+    json.dumps([projected.status, machine])
 
 
 @functools.cache

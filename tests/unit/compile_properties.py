@@ -17,6 +17,12 @@ from vmext_operator.core.goal_compile import compile_goal
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 TYPES = {"a": "One", "b": "Two", "c": "Three", "d": "One", "e": "Several", "f": "Several"}
+#: What a machine may say is on it and declared nowhere.
+STRAYS: list[dict[str, Any]] = [
+    {"handler": "VMExt.One", "version": "1.0.0", "extension": "a"},
+    {"handler": "vmext.two", "version": "9"},
+    {"handler": "VMExt.Several", "version": "1.1.0", "extension": "e", "multiConfig": True},
+]
 GUESTS: list[dict[str, str]] = [{}, {"os": "debian", "version": "12", "arch": "x86_64"}, {"os": "rhel"}]
 
 
@@ -32,6 +38,7 @@ class Step:
     behind: int
     goal_lost: bool
     paused: bool
+    undeclared: list[dict[str, Any]]
 
 
 @st.composite
@@ -98,6 +105,7 @@ def steps(draw: st.DrawFn) -> Step:
         draw(st.integers(0, 20)),
         draw(st.integers(0, 5)) == 0,
         draw(st.integers(0, 5)) == 0,
+        draw(st.lists(st.sampled_from(STRAYS), max_size=3)),
     )
 
 
@@ -114,6 +122,7 @@ def report(step: Step, last: Goal | None) -> Report | None:
         else:
             answers[entry.name] = objects.answer(rendered, outcome)
     status = {"guest": step.guest, "extensions": answers, "highestSequenceNumber": step.behind}
+    status["undeclared"] = step.undeclared
     return goal_state.parse(objects.goal_state("web-1", last.render(), status)).report
 
 

@@ -23,7 +23,7 @@ def test_random_lives(life: tuple[list[Step], int]) -> None:
 
 def test_a_deadline_that_passes_leaves_it_on_the_machine() -> None:
     leaving = objects.extension(deletionTimestamp="2026-01-01T00:09:00Z", spec={"deletionTimeout": "2m"})
-    step = Step(objects.machine(), [objects.extension()], [objects.image()], None, {}, 0, False, False)
+    step = Step(objects.machine(), [objects.extension()], [objects.image()], None, {}, 0, False, False, [])
     first = compile_goal(compile_properties.declared(step, None)).goal
     told = compile_goal(compile_properties.declared(replace(step, extensions=[leaving]), first)).goal
     late = compile_properties.declared(replace(step, extensions=[leaving]), told)
