@@ -79,8 +79,8 @@ image: ## Build the operator's image with what there is (ENGINE=docker|podman|bu
 	@$(ENGINE) build --build-arg REVISION=$$(git rev-parse HEAD) -t $(TAG) .
 
 .PHONY: control-plane
-control-plane: $(VENV)/ready ## Start a control plane of your own on this machine and print how to reach it
-	@$(RUN) -m control_plane start
+control-plane: $(VENV)/ready ## Start a control plane of your own on this machine and print how to reach it (ARGS="--help")
+	@$(RUN) -m control_plane start $(ARGS)
 
 .PHONY: control-plane-stop
 control-plane-stop: $(VENV)/ready ## End it

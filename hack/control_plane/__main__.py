@@ -30,7 +30,7 @@ def main() -> int:
             found = existing(Path(elsewhere))
             say(f"{choice.VARIABLE} is set: the cluster at {found.server} is used, and nothing is started.")
         elif arguments.command == "start":
-            _start(Named(arguments.name), audit=arguments.audit)
+            _start(Named(arguments.name), audit=arguments.audit, names=arguments.certificate_name)
         else:
             obtain(say)
     except ControlPlaneError as error:
@@ -47,6 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("start", help="start one, or say that it runs, and print how to reach it")
     start.add_argument("--audit", action="store_true", help="write each request to audit.log")
+    start.add_argument(
+        "--certificate-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further name or address that the API server's certificate is good for, such as 10.0.2.2, by which a "
+        "virtual machine of QEMU reaches this machine's loopback; can be given several times",
+    )
     stop = commands.add_parser("stop", help="end one and remove its data")
     stop.add_argument("--keep-data", action="store_true", help="the next start goes on with it")
     for command in (start, stop):
@@ -56,9 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _start(wanted: Named, *, audit: bool) -> None:
+def _start(wanted: Named, *, audit: bool, names: list[str]) -> None:
     began = time.monotonic()
-    if wanted.start(lambda: obtain(say), audit=audit):
+    if wanted.start(lambda: obtain(say), audit=audit, names=names):
         say(f"Control plane {wanted.name} is ready after {time.monotonic() - began:.1f} s.")
     else:
         say(f"Control plane {wanted.name} runs already.")

@@ -7,11 +7,11 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from control_plane import instance, process
+from control_plane import certificates, instance, process
 from control_plane.binaries import SERVERS, Binaries
 from control_plane.errors import ControlPlaneError
 from control_plane.instance import ControlPlane
@@ -56,22 +56,30 @@ class Named:
         """Tell whether all of it runs."""
         return len(self.processes()) == len(SERVERS)
 
-    def start(self, obtain: Callable[[], Binaries], *, audit: bool = False) -> bool:
+    def start(self, obtain: Callable[[], Binaries], *, audit: bool = False, names: Sequence[str] = ()) -> bool:
         """Start it and return when it is ready; False where it runs already.
 
         Data that `stop` kept, or that the machine's end left, is used on.
 
+        Args:
+            obtain: returns its programs; asked where it does not run.
+            audit: whether each request is written to a log.
+            names: names and addresses, besides those of loopback, that the API server is reached by.
+
         Raises:
-            ControlPlaneError: it does not start; nothing of it runs then.
+            ControlPlaneError: it does not start, and nothing of it runs then; or it runs with a certificate that lacks
+                one of the names.
         """
         if self.is_running():
+            self._check_names(names)
             return False
         binaries = obtain()
         with self._locked():
             if self.is_running():  # somebody else was faster
+                self._check_names(names)
                 return False
             self._end_processes()  # of a start that was interrupted
-            control_plane = ControlPlane(self.folder, binaries, audit=audit, outlive=True)
+            control_plane = ControlPlane(self.folder, binaries, audit=audit, outlive=True, names=names)
             try:
                 control_plane.start()
             except BaseException:
@@ -88,6 +96,13 @@ class Named:
             if not keep_data and self.folder.exists():
                 shutil.rmtree(self.folder)
             return ran
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        if lacking := certificates.lacks(certificates.make(self.folder / "keys").server.certificate, names):
+            raise ControlPlaneError(
+                f"control plane {self.name} runs already, by a certificate that does not name {', '.join(lacking)}; "
+                "stop it, and start it with them"
+            )
 
     def _end_processes(self) -> None:
         running = self.processes()

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import os
 import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from control_plane.errors import ControlPlaneError
+
 _LASTING = datetime.timedelta(days=3650)
+#: What an API server on loopback is reached by.
+_HERE = ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,30 +58,49 @@ class Certificates:
     service_account_key: Path
 
 
-def make(folder: Path) -> Certificates:
+def make(folder: Path, names: Sequence[str] = ()) -> Certificates:
     """Make a folder with the keys and certificates of a control plane, or use the one that is there.
 
     The authority's own key is never written: nobody can make further ones.
+
+    Args:
+        folder: for the files.
+        names: names and addresses, besides those of loopback, that the API server is reached by.
+
+    Raises:
+        ControlPlaneError: the certificate that is there lacks one of the names.
     """
     if not folder.exists():
         with tempfile.TemporaryDirectory(prefix="keys-", dir=folder.parent) as scratch:
             draft = Path(scratch) / "keys"
             draft.mkdir(mode=0o700)
-            _fill(draft)
+            _fill(draft, names)
             draft.rename(folder)
     server, admin, controllers = (
         Pair(folder / f"{holder.file}.crt", folder / f"{holder.file}.key") for holder in (_SERVER, _ADMIN, _CONTROLLERS)
     )
+    if lacking := lacks(server.certificate, names):
+        raise ControlPlaneError(
+            f"the certificate of the API server in {folder.parent} does not name {', '.join(lacking)}; "
+            "end that control plane and remove its data, and a new one will"
+        )
     return Certificates(folder / "ca.crt", server, admin, controllers, folder / "service-accounts.key")
 
 
-def _fill(folder: Path) -> None:
+def lacks(certificate: Path, names: Iterable[str]) -> list[str]:
+    """Return which of some names and addresses a certificate does not have."""
+    read = x509.load_pem_x509_certificate(certificate.read_bytes())
+    found = set(read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    return [name for name in names if _general_name(name) not in found]
+
+
+def _fill(folder: Path, names: Sequence[str]) -> None:
     authority_key = _key()
     authority = _authority(authority_key)
     _write(folder / "ca.crt", authority.public_bytes(Encoding.PEM))
     for holder in (_SERVER, _ADMIN, _CONTROLLERS):
         key = _key()
-        certificate = _certificate(holder, key, authority, authority_key)
+        certificate = _certificate(holder, key, authority, authority_key, names)
         _write(folder / f"{holder.file}.key", _pem(key))
         _write(folder / f"{holder.file}.crt", certificate.public_bytes(Encoding.PEM))
     _write(folder / "service-accounts.key", _pem(_key()))
@@ -97,6 +121,7 @@ def _certificate(
     key: ec.EllipticCurvePrivateKey,
     authority: x509.Certificate,
     authority_key: ec.EllipticCurvePrivateKey,
+    names: Sequence[str],
 ) -> x509.Certificate:
     # What newer clients insist on is spelled out: key usages, and key identifiers to build the chain by.
     draft = (
@@ -107,9 +132,21 @@ def _certificate(
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
     )
     if holder.purpose == ExtendedKeyUsageOID.SERVER_AUTH:
-        here = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
-        draft = draft.add_extension(x509.SubjectAlternativeName(here), critical=False)
+        # Each once, in the order in which they were given.
+        reached_by = [_general_name(name) for name in dict.fromkeys((*_HERE, *names))]
+        draft = draft.add_extension(x509.SubjectAlternativeName(reached_by), critical=False)
     return draft.sign(authority_key, hashes.SHA256())
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    try:
+        return x509.DNSName(name)
+    except ValueError as error:
+        raise ControlPlaneError(f"{name!r} is neither an address nor a name in DNS: {error}") from error
 
 
 def _draft(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

@@ -32,6 +32,7 @@ class ControlPlane:
         outlive: whether its processes go on when the one who started them ends.
         large: whether it is to hold a fleet: etcd may grow to 8 GiB, and history is forgotten every minute.
         options: more of the API server's command line.
+        names: names and addresses, besides those of loopback, that the API server's certificate is good for.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class ControlPlane:
         outlive: bool = False,
         large: bool = False,
         options: Sequence[str] = (),
+        names: Sequence[str] = (),
     ) -> None:
         self.folder = folder.absolute()
         self.kubeconfig = self.folder / "kubeconfig"
@@ -52,6 +54,7 @@ class ControlPlane:
         self._outlive = outlive
         self._large = large
         self._options = options
+        self._names = names
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._held = contextlib.ExitStack()
 
@@ -68,7 +71,7 @@ class ControlPlane:
     def start(self) -> None:
         """Start everything and return when it is ready. Raises ControlPlaneError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._keys = certificates.make(self.folder / "keys")
+        self._keys = certificates.make(self.folder / "keys", self._names)
         self._port = self._held.enter_context(contextlib.closing(HeldPort()))
         self._write(programs.AUDIT_POLICY, programs.audit_policy())
         for name, holder in (
@@ -176,7 +179,13 @@ def record(folder: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, binaries: Binaries, *, audit: bool = False, large: bool = False, options: Sequence[str] = ()
+    folder: Path,
+    binaries: Binaries,
+    *,
+    audit: bool = False,
+    large: bool = False,
+    options: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> Iterator[ControlPlane]:
     """Run a control plane until the block ends, or until the one who runs it does, however that ends.
 
@@ -186,12 +195,13 @@ def running(
         audit: True has its ``audit_log`` written.
         large: True for one that holds a fleet.
         options: more of the API server's command line.
+        names: names and addresses, besides those of loopback, that the API server's certificate is good for.
 
     Raises:
         ControlPlaneError: it does not start, or a program of it ended before the block did; the message quotes the
             program's last words.
     """
-    instance = ControlPlane(folder, binaries, audit=audit, large=large, options=options)
+    instance = ControlPlane(folder, binaries, audit=audit, large=large, options=options, names=names)
     try:
         instance.start()
         yield instance
