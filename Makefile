@@ -33,6 +33,12 @@ test-gitops: $(VENV)/ready ## Test with real Flux, which is built once (ARGS="-k
 	@$(RUN) -m flux
 	@$(PYTEST) tests/gitops $(ARGS)
 
+.PHONY: test-vm
+test-vm: $(VENV)/ready ## Test on a virtual machine with systemd, emulated: needs root once, and some minutes (ARGS="-k name")
+	@$(RUN) -m control_plane fetch
+	@$(RUN) -m virtual_machine
+	@$(PYTEST) tests/vm $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/ready ## Run the random tests in full counts, on from where it was (ARGS="--only fuzz --fresh")
 	@$(RUN) -m soak $(ARGS)

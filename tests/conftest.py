@@ -16,8 +16,9 @@ from support import clusters
 
 _numbers = itertools.count(1)
 ALLOWED_SKIPS = Path(__file__).parent / "skips.txt"
-#: Run by a command of its own, make test-gitops: Flux takes ten minutes to build where it is not cached.
-APART = Path(__file__).parent / "gitops"
+#: Run by commands of their own. make test-gitops: Flux takes ten minutes to build where it is not cached; make test-vm:
+#: emulated machines take minutes to boot, and their disk needs packages and two minutes to be made.
+APART = tuple(Path(__file__).parent / name for name in ("gitops", "vm"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out what runs apart, unless it is named."""
     named = [config.invocation_params.dir / argument.partition("::")[0] for argument in config.args]
-    if collection_path == APART and not any(path.resolve().is_relative_to(APART) for path in named):
+    if collection_path in APART and not any(path.resolve().is_relative_to(collection_path) for path in named):
         return True
     return None
 

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,9 +72,20 @@ def filling(entry: Path, report: Report) -> Iterator[Path | None]:
             yield draft
 
 
-def complete(entry: Path, draft: Path, origin: str, programs: Sequence[str]) -> None:
-    """Make a filled folder the entry, in place of a damaged one. Raises SourceError where a program is missing."""
-    missing = [name for name in programs if not is_program(draft / name)]
+def complete(
+    entry: Path,
+    draft: Path,
+    origin: str,
+    programs: Sequence[str],
+    *,
+    is_good: Callable[[Path], bool] = is_program,
+) -> None:
+    """Make a filled folder the entry, in place of a damaged one.
+
+    Raises:
+        SourceError: a program is missing, or another file where `is_good` says what it has to be.
+    """
+    missing = [name for name in programs if not is_good(draft / name)]
     if missing:
         raise SourceError(f"{origin} gave no {', '.join(missing)}")
     (draft / _MANIFEST).write_text(json.dumps({"origin": origin, "sha256": _sums(draft, programs)}, indent=1))

@@ -118,6 +118,7 @@ def running(
     namespace: str = "default",
     operator_server: str | None = None,
     operator_options: Sequence[str] = (),
+    package_host: str = "127.0.0.1",
 ) -> Iterator[House]:
     """Run everything until the block ends: a control plane of its own unless one is given, and the operator.
 
@@ -129,6 +130,7 @@ def running(
         namespace: for machines and extensions.
         operator_server: another address by which the operator reaches the API server, such as a proxy's.
         operator_options: of the operator's command line.
+        package_host: by which machines reach the packages that are served on this one's loopback.
     """
     with contextlib.ExitStack() as closing:
         if cluster is None:
@@ -138,7 +140,7 @@ def running(
         closing.callback(api.close)
         served = folder / "packages"
         served.mkdir(parents=True, exist_ok=True)
-        server = closing.enter_context(PackageServer(served))
+        server = closing.enter_context(PackageServer(served, package_host))
         kubeconfig = credentials.of_operator(cluster, folder, server=operator_server)
         operator = Operator(kubeconfig, folder / "operator.log", *operator_options)
         closing.callback(operator.stop)

@@ -15,14 +15,19 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 class PackageServer:
-    """Serves a folder on a free port of 127.0.0.1 until it is closed."""
+    """Serves a folder on a free port of 127.0.0.1 until it is closed.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: what is served.
+        host: by which the machines that download reach this one's loopback.
+    """
+
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
         handler = functools.partial(_Quiet, directory=str(folder))
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"http://{host}:{self._server.server_address[1]}"
 
     def __enter__(self) -> PackageServer:
         return self
