@@ -11,6 +11,8 @@ from pathlib import Path
 from control_plane import ControlPlaneError, choice, existing, obtain
 from control_plane.background import Named, known
 
+_PACKAGES = Path(__file__).resolve().parents[2] / "build" / "packages"
+
 
 def say(line: str) -> None:
     """Print a line at once."""
@@ -30,7 +32,10 @@ def main() -> int:
             found = existing(Path(elsewhere))
             say(f"{choice.VARIABLE} is set: the cluster at {found.server} is used, and nothing is started.")
         elif arguments.command == "start":
-            _start(Named(arguments.name), audit=arguments.audit, names=arguments.certificate_name)
+            named = Named(arguments.name)
+            _start(named, audit=arguments.audit, names=arguments.certificate_name)
+            if arguments.packages_host:
+                _serve(named, arguments.packages_host)
         else:
             obtain(say)
     except ControlPlaneError as error:
@@ -55,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
         help="a further name or address that the API server's certificate is good for, such as 10.0.2.2, by which a "
         "virtual machine of QEMU reaches this machine's loopback; can be given several times",
     )
+    start.add_argument(
+        "--packages-host",
+        metavar="HOST",
+        help="serve build/packages on a port of loopback as well, and print the address to build them for, by which a "
+        "machine that reaches this loopback as HOST downloads them",
+    )
     stop = commands.add_parser("stop", help="end one and remove its data")
     stop.add_argument("--keep-data", action="store_true", help="the next start goes on with it")
     for command in (start, stop):
@@ -75,6 +86,11 @@ def _start(wanted: Named, *, audit: bool, names: list[str]) -> None:
     say(f"  to reach it:  export KUBECONFIG={wanted.kubeconfig}")
     say("  to try it:    kubectl get namespaces")
     say(f"  to end it:    {stop}")
+
+
+def _serve(wanted: Named, host: str) -> None:
+    port = wanted.serve(_PACKAGES)
+    say(f'  packages:     make packages ARGS="--url-base http://{host}:{port}" && kubectl apply -f {_PACKAGES}')
 
 
 def _stop(wanted: Named, *, keep_data: bool) -> None:

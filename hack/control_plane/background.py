@@ -7,6 +7,8 @@ import fcntl
 import os
 import re
 import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,10 @@ from control_plane.errors import ControlPlaneError
 from control_plane.instance import ControlPlane
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "control-plane"
+#: What serves packages beside a control plane, as its record and its log are named.
+_PACKAGES = "packages"
+_SERVED = re.compile(r"Serving HTTP on \S+ port (\d+)")
+_SERVES_WITHIN_S = 30.0
 # A name becomes a folder's, which is removed in the end.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -88,6 +94,29 @@ class Named:
             control_plane.let_go()
             return True
 
+    def serve(self, packages: Path) -> int:
+        """Serve a folder on a port of loopback until the control plane is stopped; return the port.
+
+        Raises:
+            ControlPlaneError: the server does not start.
+        """
+        log, record = self.folder / f"{_PACKAGES}.log", instance.record(self.folder, _PACKAGES)
+        with self._locked():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            packages.mkdir(parents=True, exist_ok=True)
+            running = process.recorded(record)
+            if running is None or not running.is_alive():
+                log.unlink(missing_ok=True)
+                command = [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "--directory"]
+                started = process.start([*command, str(packages), "0"], log=log, outlive=True, record=record)
+                started.returncode = 0  # it goes on by design, and nobody is to be warned of that
+            deadline = time.monotonic() + _SERVES_WITHIN_S
+            while (found := _SERVED.search(log.read_text(errors="replace"))) is None:
+                if time.monotonic() > deadline:
+                    raise ControlPlaneError(f"packages are not served; {log} ends with: {log.read_text()[-500:]}")
+                time.sleep(0.02)
+            return int(found[1])
+
     def stop(self, *, keep_data: bool = False) -> bool:
         """End it, and remove its data unless that is to be kept; False where it did not run."""
         with self._locked():
@@ -105,8 +134,11 @@ class Named:
             )
 
     def _end_processes(self) -> None:
-        running = self.processes()
-        for name in reversed(SERVERS):
+        running = {**self.processes()}
+        serving = process.recorded(instance.record(self.folder, _PACKAGES))
+        if serving is not None and serving.is_alive():
+            running[_PACKAGES] = serving
+        for name in (_PACKAGES, *reversed(SERVERS)):
             if name in running:
                 process.end(running[name], patience_s=5.0)
             instance.record(self.folder, name).unlink(missing_ok=True)
