@@ -107,9 +107,9 @@ class Site:
         return self.api.apply(extension(name, self.machine.name, **(base | spec)))
 
     def order(self) -> list[str]:
-        """Return ``<version> <command> <sequence number>`` of each command of the tracer's, in their order."""
+        """Return ``<version> <command>`` of each command of the tracer's, in their order."""
         lines = self.machine.run(f"cat {_ORDER}", check=False).text.splitlines()
-        return [" ".join(line.split()[:3]) for line in lines]
+        return [" ".join(line.split()[:2]) for line in lines]
 
     def reported(self, name: str) -> Mapping[str, Any]:
         """Return what the agent reports of an extension."""
@@ -125,7 +125,7 @@ class Site:
         waiting.eventually(test, what, timeout_s=timeout_s, despite=missing)
 
     def wait_began(self, command: str, count: int = 1) -> None:
-        """Wait until the tracer has begun a command so many times, by ``<version> <command> <sequence number>``."""
+        """Wait until the tracer has begun a command so many times, by ``<version> <command>``."""
         self.eventually(lambda: self.order().count(command) >= count, f"{command} was not begun {count} times")
 
     def clear(self) -> None:
