@@ -37,7 +37,7 @@ def test_an_extension_becomes_ready(site: Site) -> None:
     assert version in str(ready["status"]["statuses"])
 
 
-@pytest.mark.parametrize("level", [-1, -2], ids=["its-scope", "its-slice"])
+@pytest.mark.parametrize("level", [-1, -2, 1], ids=["its-scope", "its-handlers-slice", "the-slice-of-all"])
 def test_a_command_whose_group_is_stopped_by_hand_is_begun_again(site: Site, level: int) -> None:
     site.offer("Stopped", "1.0.0")
     site.does("enable", once(WAITS, DONE))
