@@ -11,11 +11,12 @@ if not __package__:
 
 _USAGE = """\
 usage: vmext-agent run [--config FILE] [--foreground]
-       vmext-agent enroll | unenroll | rotate-key | status [--config FILE]
+       vmext-agent enroll | unenroll | confirm | rotate-key | status [--config FILE]
        vmext-agent --version
 
 enroll        make this machine known to a cluster; reads what kubectl vmext enroll printed from standard input
 unenroll      forget that again; what extensions did on the machine stays
+confirm       this is the machine that was enrolled, whatever has changed on it
 rotate-key    give this machine another key and certificate; nothing runs again for it
 status        print how the machine stands, by its own files
 run           carry out this machine's goal state, for ever; as root
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
             settings[option] = options.pop(0)
         else:
             command = ""
-    if command in ("enroll", "unenroll", "rotate-key", "status"):
+    if command in ("enroll", "unenroll", "confirm", "rotate-key", "status"):
         from vmext_agent import enrolment
 
         return getattr(enrolment, command.replace("-", "_"))(settings["--config"])  # type: ignore[no-any-return]
@@ -87,12 +88,16 @@ def _work(path: str, parent: int, *, echo: bool) -> int:
     except ConfigurationError as error:
         sys.stderr.write(f"vmext-agent: {error}\n")
         return 2
-    from vmext_agent import worker
+    from vmext_agent import standby, worker
     from vmext_agent.layout import Layout
     from vmext_agent.log import Log
 
-    log = Log(Layout(settings.root).log_file, echo=echo)
+    layout = Layout(settings.root)
+    log = Log(layout.log_file, echo=echo)
     try:
+        why = standby.at_start(settings, layout, log)
+        if why:
+            standby.stand_by(why, log)
         worker.Worker(settings, log).run()
     except AgentError as error:
         log.error("The worker can't go on", error=error)

@@ -1,4 +1,4 @@
-"""``vmext-agent enroll``, ``unenroll``, ``rotate-key`` and ``status``: what people do on the machine itself.
+"""What people do on the machine itself: ``vmext-agent enroll``, ``unenroll``, ``confirm``, ``rotate-key``, ``status``.
 
 ``enroll`` reads what ``kubectl vmext enroll`` printed: a JSON object with ``server``, ``ca`` (PEM), ``namespace``,
 ``name``, ``goalState``, ``uid``, ``anchorUID`` and ``token``. It comes by standard input, since arguments are
@@ -14,14 +14,31 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from vmext_agent import cluster, config, credential, daemon, files, guest, identity, process, rotation
+from vmext_agent import (
+    cluster,
+    config,
+    credential,
+    daemon,
+    files,
+    guest,
+    identity,
+    installation,
+    machine_facts,
+    predecessor,
+    process,
+    rotation,
+    standby,
+)
 from vmext_agent.errors import AgentError, ConfigurationError, IdentityError
 from vmext_agent.layout import Layout
+from vmext_agent.predecessor import Kind, Predecessor
+from vmext_agent.same_machine import Sameness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vmext_agent.config import Config
+    from vmext_agent.installation import Check
 
 _FIELDS = ("server", "ca", "namespace", "name", "goalState", "uid", "anchorUID", "token")
 _LIMIT = 1 << 20
@@ -82,11 +99,21 @@ def _has_answered(client: cluster.Cluster) -> bool:
 def _take(path: str, given: Mapping[str, str]) -> tuple[Config, identity.Identity]:
     """Write down who this machine is; its key is made first, so that what is written can be used."""
     known = _known(path)
-    if known.get("uid", given["uid"]) != given["uid"]:
-        was = f"{known.get('namespace')}/{known.get('name')}"
-        raise ConfigurationError(path, f"this machine is enrolled as {was}; run vmext-agent unenroll first")
     layout = Layout(str(known.get("root", "/")))
-    own = identity.load(layout) or _make(layout, given["uid"])
+    checked = _check(layout)
+    before = _before(layout, known, checked)
+    kind = predecessor.decide(before, given)
+    if kind is Kind.REFUSED:
+        wanted = f"{given['namespace']}/{given['name']}"
+        why = (
+            f"this machine is enrolled as {before.machine}; to make it {wanted}: vmext-agent unenroll, then paste again"
+        )
+        raise ConfigurationError(path, why)
+    told = predecessor.words(kind, before)
+    if told:
+        sys.stdout.write(f"{told}\n")
+    predecessor.make_way(layout, kind)
+    own = predecessor.key(layout, kind) or _make(layout, given["uid"])
     identity.place(layout, own)
     for folder in (_FOLDER, os.path.dirname(path)):
         files.make_folder(folder, 0o755)
@@ -95,7 +122,28 @@ def _take(path: str, given: Mapping[str, str]) -> tuple[Config, identity.Identit
     chosen = {name: given[name] for name in ("server", "namespace", "name", "goalState", "uid", "anchorUID")}
     document = {**known, **chosen, "caFile": _CA, "tokenFile": _TOKEN}
     files.write(path, json.dumps(document, indent=1).encode(), 0o600)
-    return config.load(path), own
+    settings = config.load(path)
+    # Who pastes it says by that which machine this is.
+    kept = checked.installation.id if kind is Kind.AGAIN and checked.installation is not None else ""
+    installation.save(layout, installation.make(settings, checked.found, kept))
+    return settings, own
+
+
+def _check(layout: Layout) -> Check:
+    return installation.check(layout, machine_facts.find(layout.root))
+
+
+def _before(layout: Layout, known: Mapping[str, object], checked: Check) -> Predecessor:
+    """Return what is enrolled here: by the configuration, else by what was noted, else by the key that is left."""
+    noted = checked.installation
+    own = identity.load(layout)
+    if known.get("uid"):
+        machine = f"{known.get('namespace')}/{known.get('name')}"
+        uid, anchor_uid = str(known["uid"]), str(known.get("anchorUID", ""))
+        return Predecessor(machine, uid, anchor_uid, own is not None, checked.copy_of)
+    if noted is not None and noted.uid:
+        return Predecessor(noted.machine, noted.uid, noted.anchor_uid, False, checked.copy_of)
+    return Predecessor() if own is None else Predecessor(uid=identity.subject(own))
 
 
 def _make(layout: Layout, uid: str) -> identity.Identity:
@@ -140,18 +188,45 @@ def unenroll(path: str) -> int:
     try:
         known = _known(path)
         layout = Layout(str(known.get("root", "/")))
-        known_by = (identity.load(layout), identity.load_next(layout), *identity.load_earlier(layout))
+        copy_of = _check(layout).copy_of
+        predecessor.forget_keys(layout)
         token = str(known.get("tokenFile", _TOKEN))
-        for one in (token, layout.identity, layout.goal, path):
+        for one in (token, layout.goal, layout.installation, path):
             files.remove(one)
-        for own in known_by:
-            for one in identity.placed(layout, own.thumbprint) if own is not None else ():
-                files.remove(one)
     except (ConfigurationError, IdentityError, OSError) as error:
         sys.stderr.write(f"vmext-agent: {error}\n")
         return 2
-    sys.stdout.write("this machine is enrolled no longer; revoke it in the cluster too: kubectl vmext revoke\n")
+    name = known.get("name", "NAME")
+    # A copy's advice must not shut out the machine that it was copied from.
+    after = f"{name} itself stays enrolled" if copy_of else f"revoke it in the cluster too: kubectl vmext revoke {name}"
+    sys.stdout.write(f"this machine is enrolled no longer; {after}\n")
+    _restart_worker()
     return 0
+
+
+def confirm(path: str) -> int:
+    """Take it that this is the machine that was enrolled, whatever has changed on it; return the exit code."""
+    try:
+        settings, checked = _confirm(path)
+    except (ConfigurationError, IdentityError, OSError) as error:
+        sys.stderr.write(f"vmext-agent: {error}\n")
+        return 2
+    changed = f": {checked.comparison.words()}" if checked.comparison.differences else ""
+    sys.stdout.write(f"this machine is {settings.namespace}/{settings.name}{changed}\n")
+    _restart_worker()
+    return 0
+
+
+def _confirm(path: str) -> tuple[Config, Check]:
+    """Note this machine as the one that was enrolled; return what was known of it before."""
+    settings = config.load(path)
+    layout = Layout(settings.root)
+    checked = _check(layout)
+    if identity.load(layout) is None:
+        raise ConfigurationError(path, "this machine is not enrolled; paste what kubectl vmext enroll prints")
+    kept = checked.installation.id if checked.installation is not None else ""
+    installation.save(layout, installation.make(settings, checked.found, kept))
+    return settings, checked
 
 
 def rotate_key(path: str) -> int:
@@ -174,6 +249,9 @@ def _rotate(path: str) -> tuple[identity.Identity, identity.Identity]:
     settings = config.load(path)
     layout = Layout(settings.root)
     own, following = identity.load(layout), identity.load_next(layout)
+    why = standby.reason(settings, layout, _check(layout))
+    if why:
+        raise ConfigurationError(path, f"{why}; {standby.ADVICE}")
     if own is None or not settings.uid or not settings.anchor_uid:
         raise ConfigurationError(path, "this machine is not enrolled; paste what kubectl vmext enroll prints")
     if following is None:
@@ -185,7 +263,7 @@ def _rotate(path: str) -> tuple[identity.Identity, identity.Identity]:
 
 
 def status(path: str) -> int:
-    """Print how this machine stands by its own files. Returns the exit code: 3 where it is not enrolled."""
+    """Print how this machine stands by its own files. Returns the exit code: 3 where not enrolled, 4 on a copy."""
     try:
         settings = config.load(path)
     except ConfigurationError as error:
@@ -193,6 +271,9 @@ def status(path: str) -> int:
         return 3
     lines = [f"machine:      {settings.namespace}/{settings.name} at {settings.host}:{settings.port}"]
     layout = Layout(settings.root)
+    checked = _check(layout)
+    why = standby.reason(settings, layout, checked)
+    lines.extend(_standing(why, checked))
     try:
         lines.extend(rotation.describe(layout))
     except (IdentityError, OSError) as error:
@@ -201,7 +282,16 @@ def status(path: str) -> int:
     lines.append(f"agent:        {_agent()}")
     lines.extend(f"extension:    {line}" for line in sorted(_records(layout)))
     sys.stdout.write("\n".join([guest.version_lines().splitlines()[0], *lines]) + "\n")
-    return 0
+    return 4 if why else 0
+
+
+def _standing(why: str, checked: Check) -> list[str]:
+    """Return whether this machine takes orders, and what has changed on it since it was enrolled."""
+    if why:
+        return [f"takes orders: no: {why}", f"what to do:   {standby.ADVICE}"]
+    if checked.comparison.sameness is Sameness.SAME:
+        return []
+    return [f"has changed:  {checked.comparison.words()}; {standby.CONFIRM}"]
 
 
 def _token(path: str) -> str:

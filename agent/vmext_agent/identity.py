@@ -29,6 +29,8 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)--
 _KEY = re.compile(rb"-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----\n?")
 _SIGNATURE = re.compile(rb"signature: ([A-Za-z0-9+/=]+)\n")
 _EARLIER = re.compile(r"([0-9A-F]{40})\.pem")
+#: Files beside the handlers' folders that hold a key or a certificate.
+PLACED = re.compile(r"[0-9A-F]{40}\.(?:prv|crt)")
 _LIMIT = 1 << 16
 #: What openssl wants to be told even where everything is said by arguments.
 _REQUEST = b"[req]\ndistinguished_name=dn\nprompt=no\n[dn]\nCN=%s\n"
@@ -86,10 +88,25 @@ def _load(path: str) -> Identity | None:
     return Identity(certificate[0].decode(), name, path, signature[1].decode() if signature is not None else "")
 
 
+def subject(identity: Identity) -> str:
+    """Return whose certificate it is: the VirtualMachine's UID. Raises IdentityError."""
+    try:
+        shown = openssl.run("x509", "-noout", "-subject", "-nameopt", "RFC2253", given=identity.certificate.encode())
+    except OpensslError as error:
+        raise IdentityError(f"the certificate in {identity.file} can't be read: {error}") from None
+    return shown.decode("ascii", "replace").strip().rpartition("CN=")[2]
+
+
 def make(layout: Layout, subject: str) -> Identity:
-    """Make a key, and a certificate for a subject (the VirtualMachine's UID). Raises IdentityError, OSError."""
+    """Make a key, and a certificate for a subject (the VirtualMachine's UID). Raises IdentityError, OSError.
+
+    One that is in use is kept as an earlier one.
+    """
     if not _SUBJECT.fullmatch(subject):
         raise IdentityError(f"{subject!r:.80} is no UID of a VirtualMachine")
+    before = load(layout)
+    if before is not None:
+        files.write(f"{layout.identity}/{before.thumbprint}.pem", files.read(before.file, _LIMIT), 0o600)
     return _make(layout, "machine.pem", subject, None)
 
 

@@ -7,8 +7,8 @@ class Layout:
     """Names of files and folders under one root (``/`` but for tests)."""
 
     __slots__ = (
-        "commands", "empty", "extensions", "goal", "handlers", "identity", "log_file", "logs", "moves", "output", "own",
-        "root", "settings", "shim", "stopping",
+        "commands", "empty", "extensions", "goal", "handlers", "identity", "installation", "log_file", "logs", "moves",
+        "output", "own", "root", "settings", "shim", "stopping",
     )  # fmt: skip
 
     def __init__(self, root: str = "/") -> None:
@@ -20,6 +20,8 @@ class Layout:
         self.own = f"{base}/var/lib/vmext"
         #: The machine's key and certificate.
         self.identity = f"{self.own}/identity"
+        #: What the machine was when it was enrolled.
+        self.installation = f"{self.own}/installation.json"
         #: One record for each extension.
         self.extensions = f"{self.own}/extensions"
         #: One record for each handler whose version is being changed.

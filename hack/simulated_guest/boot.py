@@ -20,6 +20,8 @@ _DEVICE_LINKS = {
     "stdin": "/proc/self/fd/0",
     "stdout": "/proc/self/fd/1",
 }
+#: By which programs tell machines apart: a guest is another machine than its host, and than other guests.
+_HARDWARE = ("sys/devices/virtual/dmi/id", "sys/firmware/devicetree/base")
 _ON_TOP_ONLY = kernel.NO_SUID | kernel.NO_DEVICES
 
 
@@ -86,6 +88,9 @@ def _mount_and_enter(root: Path, boot_id: Path) -> None:
             kernel.bind(root / shared, root / shared, read_only=True)
     kernel.bind(boot_id, root / "proc/sys/kernel/random/boot_id", read_only=True)
     kernel.bind(Path("/sys"), root / "sys", recursive=True, read_only=True)
+    for folder in _HARDWARE:
+        if (root / folder).is_dir():
+            kernel.mount("none", root / folder, "tmpfs", flags=_ON_TOP_ONLY, options="mode=755")
     _mount_devices(root / "dev")
     kernel.mount("run", root / "run", "tmpfs", flags=_ON_TOP_ONLY, options="mode=755")
     kernel.mount("tmp", root / "tmp", "tmpfs", flags=_ON_TOP_ONLY, options="mode=1777")

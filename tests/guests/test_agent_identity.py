@@ -112,15 +112,16 @@ def test_a_machine_is_enrolled_as_one_thing_at_a_time(bare: Machine) -> None:
     run(bare, "enroll", given=bundle(bare))
     thumbprint = certificate.check(pem(bare), UID).thumbprint
 
-    code, _, complained = run(bare, "enroll", given=bundle(bare, uid="another"))
+    other = bundle(bare, uid="another", name="web-2", token=credentials.issue(bare.api, "web-2", ANCHOR))
+    code, _, complained = run(bare, "enroll", given=other)
     assert code == 2
-    assert "run vmext-agent unenroll first" in complained
+    assert "vmext-agent unenroll, then paste again" in complained
 
     assert run(bare, "unenroll")[0] == 0
     for path in (IDENTITY, "/etc/vmext/token", "/etc/vmext/agent.json", f"/var/lib/waagent/{thumbprint}.prv"):
         assert not bare.guest.exists(path), path
     assert run(bare, "status")[0] == 3
-    assert run(bare, "enroll", given=bundle(bare, uid="another"))[0] == 0
+    assert run(bare, "enroll", given=other)[0] == 0
 
 
 def test_the_next_token_is_taken_into_use_once_it_works_and_runs_nothing(bare: Machine) -> None:
