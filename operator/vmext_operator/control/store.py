@@ -274,7 +274,8 @@ def _lane_of(changed: Any) -> Lane:
     if isinstance(changed, ExtensionImage):
         # It may concern every machine.
         return Lane.BULK
-    return Lane.ONGOING if isinstance(changed, GoalState) else Lane.URGENT
+    # That a goal state is revoked is no word of its machine's, and does not wait behind those.
+    return Lane.ONGOING if isinstance(changed, GoalState) and not changed.is_revoked else Lane.URGENT
 
 
 def _matters(old: Any, new: Any) -> bool:
