@@ -24,15 +24,30 @@ def machine(cluster: control_plane.Cluster, api: Api, tmp_path: Path) -> Iterato
         yield running
 
 
-def want(machine: Machine, version: str = "1.0.0", name: str = "one", *, several: bool = False, **options: Any) -> None:
+def want(machine: Machine, version: str = "1.0.0", **options: Any) -> None:
     """Want an extension of the forking handler."""
-    fields = {"supportsMultipleExtensions": True} if several else {}
-    content = zipped({"HandlerManifest.json": manifest(**fields), "handler": SOURCE.read_bytes()})
+    content = zipped({"HandlerManifest.json": manifest(), "handler": SOURCE.read_bytes()})
     package = machine.package(content, f"forking-{version}.zip")
-    machine.want(name, version=version, handler=HANDLER, package=package, **options)
-    if several:
-        machine.entries[name]["handler"]["multiConfig"] = True
-        machine.apply()
+    machine.want(version=version, handler=HANDLER, package=package, **options)
+
+
+def want_several(machine: Machine, version: str, **numbers: int) -> None:
+    """Want extensions of a handler that takes several, each with its number, by one goal."""
+    fields = manifest(supportsMultipleExtensions=True)
+    content = zipped({"HandlerManifest.json": fields, "handler": SOURCE.read_bytes()})
+    handler = {"name": HANDLER, "version": version, "package": machine.package(content, f"several-{version}.zip")}
+    for name, number in numbers.items():
+        machine.entries[name] = {
+            "name": name,
+            "uid": f"uid-{name}",
+            "state": "enabled",
+            "sequenceNumber": number,
+            "settings": "{}",
+            "timeoutSeconds": 60,
+            "handler": {**handler, "multiConfig": True},
+        }
+    machine.last = max(machine.last, *numbers.values())
+    machine.apply()
 
 
 def noted(machine: Machine) -> list[str]:
@@ -122,13 +137,11 @@ def test_an_enable_that_was_cut_off_keeps_what_it_had_written(machine: Machine) 
 
 
 def test_extensions_of_one_handler_have_a_word_each(machine: Machine) -> None:
-    for name in ("one", "two"):
-        want(machine, name=name, several=True)
+    want_several(machine, "1.0.0", one=1, two=2)
     for name in ("one", "two"):
         machine.ends("Succeeded", name)
 
-    want(machine, "1.1.0", "one", several=True, settings={"changed": True})
-    want(machine, "1.1.0", "two", several=True, same_number=True)
+    want_several(machine, "1.1.0", one=3, two=2)
 
     assert message(machine.ends("Succeeded", "one")) == "ran 3 by 1.1.0"
     # Of this one nothing is new, and nothing ran.
