@@ -165,11 +165,13 @@ def follow(api: Api, vm: str, names: list[str]) -> None:
 
     def is_ready() -> bool:
         nonlocal answered
-        generation = (api.get("GoalState", vm) or {})["metadata"]["generation"]
-        if generation != answered:
-            answered = report(api, vm, outcome="Succeeded", installed="1.0.0", agentVersion="0.9")["metadata"][
-                "generation"
-            ]
+        goal = api.get("GoalState", vm)
+        assert goal is not None
+        if goal["metadata"]["generation"] != answered:
+            answered = goal["metadata"]["generation"]
+            answer: dict[str, Any] = {"installedVersion": "1.0.0", "reason": None, "message": None}
+            answers = {name: objects.answer(one, **answer) for name, one in entries(goal).items()}
+            report(api, vm, agentVersion="0.9", extensions=answers)
         found = [condition(api.get(KIND, name), "Ready") for name in names]
         return all(one is not None and (one["status"], one["reason"]) == ("True", "Succeeded") for one in found)
 
