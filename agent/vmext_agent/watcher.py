@@ -86,7 +86,12 @@ class Watcher:
             if not event.is_there and self._seen is None:
                 self._log.info("There is no goal state yet; waiting for it")
             yield event
-        yield from self._client.watch(self._version)
+        for event in self._client.watch(self._version):
+            yield event
+            if event.deleted:
+                # It is asked for anew: where this machine was shut out, that is when it hears of it.
+                self._version = ""
+                return
 
     def _take(self, event: Event) -> None:
         self._version = event.resource_version or self._version

@@ -13,7 +13,7 @@ from development.api import ApiError, Object
 from development.house import House, agent_service, extension
 from kubectl_vmext import __main__ as plugin
 from kubectl_vmext import errors
-from support import tokens
+from support import declaring, tokens
 from support.guests import skipping
 from support.waiting import eventually
 
@@ -91,6 +91,8 @@ def test_a_machine_that_is_revoked_is_shut_out_until_it_is_enrolled_again(
     enrol(home, guest, capsys)
     guest.start_service(agent_service())
     before = credential(home.api.wait("VirtualMachine", guest.name, lambda vm: "expiresAt" in credential(vm)))
+    write(home, guest, "once")
+    home.api.wait_ready(guest.name)
 
     token = guest.read("/etc/vmext/token").decode()
     own = home.api.path("GoalState", guest.name)
@@ -101,12 +103,28 @@ def test_a_machine_that_is_revoked_is_shut_out_until_it_is_enrolled_again(
     eventually(lambda: tokens.answer(home.cluster, token, own) == 401, timeout_s=15)
     vm = home.api.get("VirtualMachine", guest.name)
     assert "certificate" not in credential(vm)
+    write(home, guest, "twice")
+    declaring.wait_reason(home.api, guest.name, "Reconciling", "NotEnrolled")
+    # The agent goes on with a watch that was open before, and is told nothing by it.
+    eventually(lambda: "401" in guest.read("/var/log/waagent.log").decode())
+    assert guest.read("/root/ran") == b"once\n"
 
     enrol(home, guest, capsys, "--again")
     found = home.api.wait("VirtualMachine", guest.name, lambda one: "expiresAt" in credential(one), timeout_s=60)
     assert credential(found)["anchorUID"] != before["anchorUID"]
-    home.api.apply(extension(guest.name, guest.name, settings={"commandToExecute": "echo hello"}))
     home.api.wait_ready(guest.name, timeout_s=60)
+    assert guest.read("/root/ran") == b"once\ntwice\n"
+
+    # What was not changed does not run again for it.
+    enrol(home, guest, capsys, "--again")
+    declaring.wait_reason(home.api, guest.name, "Reconciling", "NotEnrolled")
+    home.api.wait_ready(guest.name, timeout_s=60)
+    assert guest.read("/root/ran") == b"once\ntwice\n"
+
+
+def write(home: House, guest: simulated_guest.Guest, word: str) -> None:
+    """Declare an extension that appends a word to a file on the machine."""
+    home.api.apply(extension(guest.name, guest.name, settings={"commandToExecute": f"echo {word} >> /root/ran"}))
 
 
 def test_what_can_not_be_done_is_said_in_one_line(home: House, capsys: pytest.CaptureFixture[str]) -> None:
