@@ -27,6 +27,11 @@ def log_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int((seconds - whole) * 1e6):06d}Z"
 
 
+def wall(since: float) -> float:
+    """Return what the wall clock shows, or would have shown, that many seconds after the boot; for people only."""
+    return time.time() - since_boot() + since
+
+
 def since_boot() -> float:
     """Return seconds since the machine booted, time asleep included: it goes on across restarts of the agent."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vmext_agent import clock, files, shim
 from vmext_agent.cgroups import NOWHERE
 from vmext_agent.errors import CommandLostError
-from vmext_agent.running import Running, is_locked, lost, read_exit, read_start
+from vmext_agent.running import Running, is_locked, lost, read_exit, read_start, read_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +55,8 @@ class Found(NamedTuple):
     boot: str
     line: str
     deadline: float
+    #: When it was begun, in seconds since that boot.
+    began: float = 0.0
 
 
 def start(folder: str, order: Order, attempt: int, boot: str, script: str) -> Running:
@@ -62,13 +64,15 @@ def start(folder: str, order: Order, attempt: int, boot: str, script: str) -> Ru
     shim.install(script)
     files.remove(folder)
     files.make_folder(folder, 0o700)
-    deadline = clock.since_boot() + order.timeout_s
+    began = clock.since_boot()
+    deadline = began + order.timeout_s
     document = {
         "purpose": order.purpose,
         "attempts": attempt,
         "boot": boot,
         "line": order.line,
         "deadline": deadline,
+        "began": began,
     }
     files.write(f"{folder}/step.json", json.dumps(document).encode(), 0o600)
     told = shim.order(command=order.line, cwd=order.folder, boot=boot, procs=order.placement.procs)
@@ -119,9 +123,16 @@ def find(folder: str) -> Found | None:
             str(document["boot"]),
             str(document["line"]),
             clock.number(document["deadline"]),
+            clock.number(document["began"]),
         )
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def last_seen(folder: str, found: Found) -> float:
+    """Return when a command was last known to run, in seconds since the boot that it was begun in."""
+    ended = read_exit(folder)
+    return ended.at_s if ended is not None else max(found.began, read_time(folder))
 
 
 def resume(folder: str, found: Found, boot: str) -> Running | None:

@@ -29,6 +29,8 @@ from vmext_agent.lifecycle import Result
 from vmext_agent.running import Exit, read_start
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vmext_agent.cgroups import Placement
     from vmext_agent.config import Config
     from vmext_agent.disk import Store
@@ -145,7 +147,7 @@ class Execution:
             # It was there when the plan was made. What is to be done now is another plan's to say.
             self._store.note_folder(step.handler, step.version)
             return
-        now = time.time()
+        now = clock.since_boot()
         timeout_s = self._timeout_s(step, entry)
         enable_s = float(entry.timeout_s) if entry is not None else _ENABLE_S
         # Time does not begin anew because the machine did; nor does it stand still, or run away, with its clock.
@@ -209,7 +211,7 @@ class Execution:
         return entry.settings.digest
 
     def _attempt(self, folder: str, step: Step) -> tuple[int, float]:
-        """Return which attempt at a command comes next, and its deadline, 0 for a new one.
+        """Return which attempt at a command comes next, and its deadline in seconds since boot, 0 for a new one.
 
         That of an earlier boot counts whether it left a start record or not: the power may have failed before that was
         on disk, by the command's own doing.
@@ -218,7 +220,15 @@ class Execution:
         if found is None or transcript.step_of(found.purpose) != step:
             return 1, 0.0
         was_begun = found.boot != self._boot or read_start(folder) is not None
-        return found.attempts + was_begun, transcript.until_of(found.purpose)
+        return found.attempts + was_begun, self._until(found.purpose, found.boot, commands.last_seen(folder, found))
+
+    def _until(self, purpose: Mapping[str, object], boot: str, at_s: float) -> float:
+        """Return the deadline of what was begun in a boot and last seen there at that time, in seconds since this boot.
+
+        The time that it had left there is what it has here.
+        """
+        until = transcript.until_of(purpose)
+        return until if boot == self._boot else clock.since_boot() + max(0.0, until - at_s)
 
     def _give_up(self, step: Step, record: Record, folder: str) -> None:
         found = commands.find(folder)
@@ -227,7 +237,7 @@ class Execution:
         what = "the machine was restarted" if rebooted else "the shell that watches it was killed or stopped each time"
         message = f"{step.kind} was begun {_MAX_ATTEMPTS} times and never ended: {what}"
         self._log.error("A command is given up", extension=step.extension, reason=reason)
-        self._conclude(step, record, Result(-1, message, reason), time.time(), "")
+        self._conclude(step, record, Result(-1, message, reason), clock.since_boot(), "")
         self._discard(step.extension, folder)
 
     # -- while it runs
@@ -306,6 +316,7 @@ class Execution:
             self._log.warning("A command takes too long; ending it", extension=step.extension, command=running.line)
             running.stop("TimedOut", self._config.kill_after_s)
         if time.monotonic() >= self._trim_at:
+            running.note_time(now)
             size = transcript.trim(running)
             fast = size > self._trimmed_bytes + _FAST_BYTES
             self._trimmed_bytes = size
@@ -337,7 +348,11 @@ class Execution:
         code = ended.code
         result = transcript.result_of(running, code, handler, why)
         retry = self._conclude(
-            step, record, result, transcript.until_of(running.purpose), transcript.settings_of(running.purpose)
+            step,
+            record,
+            result,
+            self._until(running.purpose, running.boot, ended.at_s),
+            transcript.settings_of(running.purpose),
         )
         self._log.info(
             f"Command ended: {step.kind}",
@@ -364,12 +379,14 @@ class Execution:
         Returns:
             For which reason it is to be tried again; empty where it is not.
         """
-        store, now = self._store, time.time()
+        store, now = self._store, clock.since_boot()
         if record.verdict is not None and record.verdict.retry:
             record = record._replace(verdict=None)
         if settings:
             record = record._replace(settings=settings)
-        concluded = lifecycle.conclude(record, step, result, store.disk, now=now, ended=clock.rfc3339(now), until=until)
+        concluded = lifecycle.conclude(
+            record, step, result, store.disk, now=now, ended=clock.rfc3339(time.time()), until=until
+        )
         handler = Handler(self._layout, step.handler, step.version)
         folder = store.disk.handlers.get(step.handler, {}).get(step.version)
         if folder is not None and os.path.isdir(handler.folder):

@@ -25,13 +25,12 @@ class Heartbeat(NamedTuple):
     message: str
 
 
-def read(path: str, now: float) -> Heartbeat:
-    """Return a handler's heartbeat; `now` is in seconds since 1970. Raises StatusError."""
+def read(path: str, silent_s: float) -> Heartbeat:
+    """Return a handler's heartbeat; `silent_s` is for how long its file was not written. Raises StatusError."""
     try:
-        written = os.stat(path).st_mtime
-        if now - written > SILENT_S:
+        if silent_s > SILENT_S:
             # Since when, and not for how long: that would be another text at every look.
-            return Heartbeat(UNRESPONSIVE, 0, f"no heartbeat since {clock.rfc3339(written)}")
+            return Heartbeat(UNRESPONSIVE, 0, f"no heartbeat since {clock.rfc3339(os.stat(path).st_mtime)}")
         data = files.read(path, _LIMIT)
     except OSError as error:
         raise StatusError(f"Failed to get heart beat file: {error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from vmext_agent import change, goal_state, records, status, steps
-from vmext_agent.records import Enabled, Failure, HandlerStatus, Verdict
+from vmext_agent.records import Deadline, Enabled, Failure, HandlerStatus, Verdict
 
 if TYPE_CHECKING:
     from vmext_agent.goal_state import Entry, Goal
@@ -82,6 +82,7 @@ def outcome(record: Record, said: ExtensionStatus | None, now: float, identity: 
     """Return how an enabled extension stands, by its status file and the time it has; a late word wins over time.
 
     `identity` is the status file's (``status_files.identity``).
+    `now` is in seconds since the boot that it was enabled in; 0 in another boot, in which its time has not begun.
     """
     if record.enabled is None or not record.is_enabled:
         return RUNNING
@@ -125,9 +126,9 @@ def conclude(
         step: that was carried out.
         result: how it ended.
         disk: as it was before.
-        now: seconds since 1970.
-        ended: the same as RFC 3339.
-        until: when the status of an extension enabled now must be final, in seconds since 1970.
+        now: seconds since boot.
+        ended: the time as RFC 3339.
+        until: when the status of an extension enabled now must be final, in seconds since boot.
     """
     move = disk.moves.get(step.handler)
     if step.back:
@@ -147,8 +148,10 @@ def conclude(
         # The handler's state stays: what an earlier enable has started is still to be disabled (contract, A1).
         record = record._replace(enabled=None)
     if result.reason == BUSY and step.kind in (steps.INSTALL, steps.UPDATE, steps.ENABLE):
-        busy_until = record.busy_until or until
-        if now < busy_until:
+        busy_until = record.busy_until
+        if busy_until is None or busy_until.boot != disk.boot:
+            busy_until = Deadline(disk.boot, until)
+        if now < busy_until.at:
             return Conclusion(record._replace(busy_until=busy_until), None, move, retry=BUSY)
     return _failed(record, step, result, disk, move, ended)
 
@@ -193,7 +196,7 @@ def _succeeded(record: Record, step: Step, disk: Disk, move: Move | None, until:
         enabled = Enabled(key.uid, key.version, key.sequence_number, disk.boot, until)
         status_ = HandlerStatus("Ready", 0, "Plugin enabled")
         return Conclusion(
-            record._replace(enabled=enabled, handler_status=status_, busy_until=0.0), records.ENABLED, move
+            record._replace(enabled=enabled, handler_status=status_, busy_until=None), records.ENABLED, move
         )
     if step.kind == steps.UPDATE:
         return Conclusion(record, None, _noted(move, step, "0"))

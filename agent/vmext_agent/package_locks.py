@@ -61,7 +61,7 @@ def holder(root: str = "/") -> Holder | None:
     for manager, name in _NUMBERED:
         path = f"{base}/{name}"
         pid = _number_in(path)
-        if pid and _has_written(pid, path):
+        if pid and (_is_named(pid, manager) or _has_written(pid, path)):
             return Holder(manager, pid, _program(pid), path)
     return None
 
@@ -89,6 +89,11 @@ def _number_in(path: str) -> int:
     except OSError:
         return 0
     return int(found) if found.isdigit() and len(found) < 10 else 0
+
+
+def _is_named(pid: int, manager: str) -> bool:
+    """Tell whether a process is the manager by its name, which a clock that was set does not change."""
+    return process.start_time(pid) is not None and manager in _program(pid).lower()
 
 
 def _has_written(pid: int, path: str) -> bool:

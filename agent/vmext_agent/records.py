@@ -91,7 +91,8 @@ class Enabled(NamedTuple):
         version: of the handler.
         sequence_number: of the entry.
         boot: in which it was enabled.
-        until: when its status must be final, in seconds since 1970.
+        until: when its status must be final, in seconds since that boot; in another boot nothing is over by time
+            before it has been enabled there.
         not_resumed: when it was found that its work was cut off and nothing takes it up, RFC 3339; empty for not.
     """
 
@@ -118,6 +119,13 @@ class Attempt(NamedTuple):
     version: str
     sequence_number: int
     before: str | None = None
+
+
+class Deadline(NamedTuple):
+    """A time in seconds since a boot; in another boot it says nothing."""
+
+    boot: str
+    at: float
 
 
 class Failure(NamedTuple):
@@ -165,7 +173,7 @@ class Record(NamedTuple):
         enabled: what is enabled of it, which may be of an earlier entry.
         settings: which settings are in its settings file (``settings_id``).
         handler_status: what the agent says of the handler.
-        busy_until: till when a busy package manager is waited for, in seconds since 1970; 0 before it was busy.
+        busy_until: till when a busy package manager is waited for; None before it was busy.
         attempt: the enable that was begun last, None where another command has run since.
         removal: how its handler was taken away, ``UNINSTALLED`` or ``DISCARDED``; empty where nothing was yet.
     """
@@ -179,7 +187,7 @@ class Record(NamedTuple):
     enabled: Enabled | None = None
     settings: str = ""
     handler_status: HandlerStatus | None = None
-    busy_until: float = 0.0
+    busy_until: Deadline | None = None
     attempt: Attempt | None = None
     removal: str = ""
 
@@ -245,7 +253,7 @@ def begin(record: Record | None, entry: Entry, now: str) -> Record:
     if record is None or record.handler != entry.handler:
         return Record(entry.name, entry.handler, entry.key, package_id(entry), now)
     begun = record._replace(
-        key=entry.key, package=package_id(entry), began=now, verdict=None, busy_until=0.0, removal=""
+        key=entry.key, package=package_id(entry), began=now, verdict=None, busy_until=None, removal=""
     )
     # What failed before a removal says nothing of how the removal goes.
     return begun if entry.key.state == "enabled" else begun._replace(handler_status=None)
@@ -293,7 +301,7 @@ def _record(document: Any) -> Record:
         enabled=_or_none(document["enabled"], _enabled),
         settings=_is(str, document["settings"]),
         handler_status=_or_none(document["handler_status"], lambda one: _made(HandlerStatus, one, (str, int, str))),
-        busy_until=float(_is((int, float), document["busy_until"])),
+        busy_until=_or_none(document["busy_until"], lambda one: _made(Deadline, one, (str, (int, float)))),
         attempt=_or_none(document["attempt"], _attempt),
         removal=_is(str, document["removal"]),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from vmext_agent import clock, lifecycle, text
+from vmext_agent import lifecycle, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +40,7 @@ def extension(
     notes: Sequence[str] = (),
     held: Held | None = None,
     key: Key | None = None,
+    over: str = "",
 ) -> Document:
     """Return what is reported of one extension.
 
@@ -48,8 +49,9 @@ def extension(
         operation: what is being done with it now, empty for nothing.
         said: its status file for this sequence number, None for none.
         ended: when the status file was written, RFC 3339.
-        now: seconds since 1970.
+        now: as ``lifecycle.outcome`` has it.
         identity: of its status file (``status_files.identity``), empty for none.
+        over: when its time to say something final was over, RFC 3339.
         version: of the handler in force, None for none.
         handler_status: what the handler's heartbeat says; None for what the agent knows.
         notes: what people should know besides.
@@ -66,7 +68,7 @@ def extension(
     elif record.is_enabled and record.enabled is not None:
         outcome = lifecycle.outcome(record, said, now, identity)
         not_resumed = record.enabled.not_resumed if lifecycle.was_not_resumed(record, identity) else ""
-        document |= _enabled(said, ended, outcome, record.enabled.until, not_resumed)
+        document |= _enabled(said, ended, outcome, over, not_resumed)
     else:
         document |= {"outcome": lifecycle.RUNNING, "operation": operation}
     if held is not None:
@@ -95,7 +97,7 @@ def waiting(key: Key, held: Held) -> Document:
     return fit(_held(_key(key), held), EXTENSION_BYTES)
 
 
-def _enabled(said: ExtensionStatus | None, ended: str, outcome: str, until: float, not_resumed: str) -> Document:
+def _enabled(said: ExtensionStatus | None, ended: str, outcome: str, over: str, not_resumed: str) -> Document:
     """Return the part that the status file of an enabled extension decides."""
     document: Document = {"operation": "Enable", "outcome": outcome}
     if said is not None and said.is_final:
@@ -112,7 +114,7 @@ def _enabled(said: ExtensionStatus | None, ended: str, outcome: str, until: floa
     elif outcome == lifecycle.FAILED:
         what = "wrote no status" if said is None else "was still transitioning"
         message = f"the extension {what} until its time was over; what it started goes on"
-        document |= {"reason": "TimedOut", "message": message, "endTime": clock.rfc3339(until)}
+        document |= {"reason": "TimedOut", "message": message, "endTime": over}
     elif said is not None:
         document["message"] = said.message
     return document

@@ -15,6 +15,7 @@ from vmext_agent import cluster, lifecycle, report
 from vmext_agent.backoff import Backoff
 from vmext_agent.lease import Lease
 from vmext_agent.token_bucket import TokenBucket
+from vmext_agent.wakeup import Wakeup
 
 if TYPE_CHECKING:
     import random
@@ -56,7 +57,8 @@ class Reporter:
         self._began = time.monotonic()
         self._backoff = Backoff(_FIRST_S, _LIMIT_S, draw)
         self._log = log
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._wakeup = Wakeup()
         self._lease = Lease(client, draw, log)
         self._wanted: Document | None = None
         self._wanted_since = 0.0
@@ -76,61 +78,59 @@ class Reporter:
 
     def submit(self, document: Document) -> None:
         """Have this reported."""
-        with self._changed:
+        with self._lock:
             if document != self._wanted:
                 if self._wanted is None or self._wanted == self._known:
                     self._wanted_since = time.monotonic()
                 self._wanted = document
-                self._changed.notify()
+                self._wakeup.set()
 
     def take_goal(self, uid: str, generation: int) -> None:
         """Take note of the goal that is worked on from now on."""
-        with self._changed:
+        with self._lock:
             if self._incarnation != (uid, generation):
                 self._incarnation = (uid, generation)
                 self._bucket.fill(time.monotonic())
-                self._changed.notify()
+                self._wakeup.set()
 
     def beat_every(self, seconds: int) -> None:
         """Have the machine's Lease renewed that often; 0 for never."""
-        with self._changed:
+        with self._lock:
             self._lease.set_interval(seconds)
-            self._changed.notify()
+            self._wakeup.set()
 
     def take_identity(self, goal: Goal) -> None:
         """Take in what a goal says of certificate and token; called in the watcher's thread."""
         self._credential.take(goal)
-        with self._changed:
-            self._changed.notify()
+        self._wakeup.set()
 
     def observe(self, uid: str, version: str, read: Callable[[], Mapping[str, object]]) -> None:
         """Take note of the status that the API server has: what differs from it is what is sent.
 
         While a report is on its way, what comes is most likely its echo: then it need not be read.
         """
-        with self._changed:
+        with self._lock:
             if uid == self._uid and self._is_sending:
                 self._heard = (version, read)
             elif uid != self._uid or _is_newer(version, self._version):
                 self._uid, self._version, self._known = uid, version, read()
-                self._changed.notify()
+                self._wakeup.set()
 
     def _run(self) -> None:
         not_before = 0.0
         while True:
-            with self._changed:
-                while True:
-                    due = self._due()
-                    wait_s = None if due is None else self._wait_s(max(due, not_before))
-                    beat_s, renewal_s = self._lease.wait_s(), self._credential.wait_s()
-                    waits = [one for one in (wait_s, beat_s, renewal_s) if one is not None]
-                    if waits and min(waits) <= 0:
-                        break
-                    self._changed.wait(min(waits, default=None))
+            with self._lock:
+                due = self._due()
+                wait_s = None if due is None else self._wait_s(max(due, not_before))
+                beat_s, renewal_s = self._lease.wait_s(), self._credential.wait_s()
+                next_s = min((one for one in (wait_s, beat_s, renewal_s) if one is not None), default=None)
                 wanted, known, uid = self._wanted, self._known, self._uid
                 self._is_sending = is_due = wait_s is not None and wait_s <= 0
                 if is_due:
                     self._bucket.take(time.monotonic())
+            if next_s is None or next_s > 0:
+                self._wakeup.wait(next_s)
+                continue
             if is_due and wanted is not None:
                 not_before = time.monotonic() + self._send(wanted, known, uid)
                 self._listen(uid)
@@ -146,7 +146,7 @@ class Reporter:
 
     def _listen(self, uid: str) -> None:
         """Take in what was seen while a report was on its way, if it was more than its echo."""
-        with self._changed:
+        with self._lock:
             self._is_sending = False
             heard, self._heard = self._heard, None
             if heard is not None and uid == self._uid and _is_newer(heard[0], self._version):
@@ -188,7 +188,7 @@ class Reporter:
             except cluster.RefusedError as error:
                 self._log.error("The API server refuses the status; sending less of it", error=error)
                 wanted = _least(wanted)
-                with self._changed:
+                with self._lock:
                     self._bucket.take(time.monotonic())
                 version = self._client.patch_status(report.merge_patch(known, wanted))
         except cluster.RefusedError as error:
@@ -205,7 +205,7 @@ class Reporter:
         now = time.monotonic()
         for name in _names(patch):
             self._sent_at[name] = now
-        with self._changed:
+        with self._lock:
             # A refused or shortened one counts as sent in full: the same again would fare no better.
             if uid == self._uid:
                 self._known = _merged(known, patch)

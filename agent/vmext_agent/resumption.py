@@ -69,7 +69,7 @@ class ResumptionCheck:
     def _may_be_over(self, record: Record) -> bool:
         said = self._observer.said(record.extension)
         boot = self._store.disk.boot
-        return lifecycle.may_not_be_resumed(record, said.status, said.identity, boot=boot, now=time.time())
+        return lifecycle.may_not_be_resumed(record, said.status, said.identity, boot=boot, now=clock.since_boot())
 
     def _end(self, record: Record, enabled: Enabled) -> None:
         prefix = f"[{record.handler}-{enabled.version}]"

@@ -84,6 +84,16 @@ class Running:
             os.rename(f"{self.folder}/wanted", f"{self.folder}/{why}")
         self._signal(signal.SIGTERM)
 
+    def note_time(self, now: float) -> None:
+        """Leave word that it still runs, for a boot that finds it cut off; `now` is in seconds since boot."""
+        with contextlib.suppress(OSError):
+            # In place: a rename would have the file system write it out at once, and this comes every other second.
+            descriptor = os.open(f"{self.folder}/seen", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(descriptor, f"{now:<15.1f}".encode())
+            finally:
+                os.close(descriptor)
+
     def kill(self) -> None:
         """End the whole of it."""
         self._signal(signal.SIGKILL)
@@ -198,6 +208,14 @@ def read_session(folder: str) -> tuple[int, int] | None:
         return int(pid), int(ticks)
     except (OSError, ValueError):
         return None
+
+
+def read_time(folder: str) -> float:
+    """Return when an agent last saw a command run, in seconds since the boot that it ran in; 0 for never."""
+    try:
+        return clock.number(float(files.read(f"{folder}/seen", 64)))
+    except (OSError, ValueError):
+        return 0.0
 
 
 def read_exit(folder: str) -> Exit | None:

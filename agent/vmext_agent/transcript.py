@@ -26,7 +26,7 @@ _LOG_BYTES = 10 << 20
 
 
 def purpose_of(step: Step, *, until: float, settings: str) -> dict[str, object]:
-    """Return a step as JSON, with when its status must be final (seconds since 1970) and its settings' digest."""
+    """Return a step as JSON, with when its status must be final (seconds since boot) and its settings' digest."""
     made = {**step._asdict(), "key": step.key._asdict(), "variables": dict(step.variables)}
     return {**made, "until": until, "settings": settings}
 
@@ -57,11 +57,11 @@ def settings_of(purpose: Mapping[str, object]) -> str:
 
 
 def until_of(purpose: Mapping[str, object]) -> float:
-    """Return when the status of what a command enables must be final, in seconds since 1970."""
+    """Return when the status of what a command enables must be final, in seconds since the boot that it began in."""
     try:
         return clock.number(purpose.get("until"))
     except ValueError:
-        return time.time()
+        return clock.since_boot()
 
 
 def result_of(running: Running, code: int, handler: Handler, why: str) -> Result:

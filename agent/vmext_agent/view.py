@@ -69,7 +69,7 @@ class View:
 
     def wait_s(self) -> float | None:
         """Return how long nothing changes by time alone; None for ever."""
-        now = time.time()
+        now = clock.since_boot()
         times = [at - now for at in (self._deadline, self._told_at) if at is not None]
         pulse = self._pulse.wait_s()
         if pulse is not None:
@@ -78,7 +78,7 @@ class View:
 
     def refresh(self) -> bool:
         """Look at how every extension stands; return whether one stands otherwise than before."""
-        now, outcomes = time.time(), self._store.outcomes
+        outcomes = self._store.outcomes
         self._deadline, changed = None, False
         for name, record in self._store.disk.records.items():
             said = self._observer.said(name)
@@ -88,15 +88,21 @@ class View:
                 continue
             self._follow(record)
             said = self._observer.said(name)
-            found = lifecycle.outcome(record, said.status, now, said.identity)
+            found = lifecycle.outcome(record, said.status, self._now(record), said.identity)
             if found != lifecycle.RUNNING:
                 self._final[name] = (record, said)
-            if record.enabled is not None and found == lifecycle.RUNNING and record.is_enabled:
+            is_running = record.enabled is not None and found == lifecycle.RUNNING and record.is_enabled
+            if is_running and record.enabled is not None and record.enabled.boot == self._store.disk.boot:
                 self._deadline = min(self._deadline or record.enabled.until, record.enabled.until)
             if outcomes.get(name) != found:
                 outcomes[name] = found
                 changed = True
         return changed
+
+    def _now(self, record: Record) -> float:
+        """Return the time that an extension's deadline is compared with."""
+        enabled = record.enabled
+        return clock.since_boot() if enabled is not None and enabled.boot == self._store.disk.boot else 0.0
 
     def _follow(self, record: Record) -> None:
         """Follow the status file of what is enabled, or of what failed to be."""
@@ -166,13 +172,14 @@ class View:
                 operation=seen.operation,
                 said=seen.said.status,
                 ended=seen.said.written,
-                now=time.time(),
+                now=self._now(record),
                 identity=seen.said.identity,
                 version=seen.version,
                 handler_status=seen.handler_status,
                 notes=seen.notes,
                 held=held,
                 key=entry.key if held is not None else None,
+                over=clock.rfc3339(clock.wall(record.enabled.until)) if record.enabled is not None else "",
             )
             known = self._made[name] = (seen, document, report.size(document))
         return known[1], known[2]
@@ -228,7 +235,7 @@ class View:
             return None
         told, following_s = running_for(self._executor.running_s)
         if following_s is not None:
-            self._told_at = time.time() + following_s
+            self._told_at = clock.since_boot() + following_s
         if told is None:
             return None
         return Held("WaitingForExtension", f"waiting for {step.extension}, running {step.kind} for {told} min")

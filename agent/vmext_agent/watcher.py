@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from vmext_agent import cluster, goal_state
@@ -50,7 +51,6 @@ class Watcher:
         self._on_status = on_status
         self._backoff = Backoff(_FIRST_S, _LIMIT_S, draw)
         self._log = log
-        self._pause = threading.Event()
         self._version = ""
         self._seen: tuple[str, int] | None = None
 
@@ -78,7 +78,7 @@ class Watcher:
                     self._log.warning("The goal state can't be read; trying again", error=error)
                 trouble = type(error).__name__
             # A server that ends every watch at once is not asked without a breath.
-            self._pause.wait(wait_s or self._backoff.next())
+            time.sleep(wait_s or self._backoff.next())
 
     def _events(self) -> Iterator[Event]:
         if not self._version:

@@ -21,6 +21,7 @@ from vmext_agent.observer import Observer
 from vmext_agent.reporter import Reporter
 from vmext_agent.resumption import ResumptionCheck
 from vmext_agent.view import View
+from vmext_agent.wakeup import Wakeup
 from vmext_agent.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -40,9 +41,8 @@ class Mailbox:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._newest: tuple[Goal, Mapping[str, object]] | None = None
-        self.descriptor, self._bell = os.pipe()
-        os.set_blocking(self.descriptor, False)
-        os.set_blocking(self._bell, False)
+        self._wakeup = Wakeup()
+        self.descriptor = self._wakeup.descriptor
 
     def put(self, goal: Goal, obj: Mapping[str, object]) -> None:
         """Hand over a goal, and the object that it was parsed from."""
@@ -52,17 +52,11 @@ class Mailbox:
 
     def ring(self) -> None:
         """Wake the loop though there is no new goal."""
-        try:
-            os.write(self._bell, b"!")
-        except BlockingIOError:
-            # It rings already.
-            return
+        self._wakeup.set()
 
     def take(self) -> tuple[Goal, Mapping[str, object]] | None:
         """Return the newest goal and its object, None where there is none since the last time."""
-        try:
-            os.read(self.descriptor, 4096)
-        except BlockingIOError:
+        if not self._wakeup.clear():
             return None
         with self._lock:
             newest, self._newest = self._newest, None

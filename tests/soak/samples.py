@@ -104,7 +104,7 @@ def records() -> list[Any]:
     }  # fmt: skip
     base = {
         "extension": "one", "handler": HANDLER, "key": key, "package": "a 1 http://x", "began": "2026-01-01T00:00:00Z",
-        "verdict": None, "enabled": None, "settings": "d1", "handler_status": None, "busy_until": 0.0,
+        "verdict": None, "enabled": None, "settings": "d1", "handler_status": None, "busy_until": None,
     }  # fmt: skip
     handler_status = {"status": "Ready", "code": 0, "message": "Plugin enabled"}
     return [{**base, "enabled": enabled, "handler_status": handler_status}, {**base, "verdict": verdict}, base]
@@ -129,7 +129,16 @@ def commands() -> list[Any]:
         "variables": {"AZURE_GUEST_AGENT_UNINSTALL_CMD_EXIT_CODE": "0"}, "back": False, "until": 1767225600.5,
         "settings": "d1",
     }  # fmt: skip
-    return [{"purpose": purpose, "attempts": 1, "boot": "boot-1", "line": "/bin/true -x", "deadline": 1234.5}]
+    return [
+        {
+            "purpose": purpose,
+            "attempts": 1,
+            "boot": "boot-1",
+            "line": "/bin/true -x",
+            "deadline": 1234.5,
+            "began": 1174.5,
+        }
+    ]
 
 
 def policies() -> list[Any]:

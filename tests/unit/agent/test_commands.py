@@ -236,6 +236,26 @@ def test_a_deadline_is_time_since_boot_so_that_it_goes_on_without_an_agent(tmp_p
     assert begun + 60.0 <= left(tmp_path).deadline <= clock.since_boot() + 60.0
 
 
+def test_a_later_boot_knows_when_a_command_was_seen_last(tmp_path: Path) -> None:
+    begun = clock.since_boot()
+    running = start(tmp_path, "sleep 1000")
+    session_of(tmp_path)
+    found = left(tmp_path)
+    assert begun <= commands.last_seen(running.folder, found) <= clock.since_boot()
+
+    running.note_time(begun + 40.0)
+    assert commands.last_seen(running.folder, found) == pytest.approx(begun + 40.0, abs=0.1)
+    running.note_time(begun + 42.0)
+    assert commands.last_seen(running.folder, found) == pytest.approx(begun + 42.0, abs=0.1)
+
+    # A loss of power can leave nothing, or rubbish, in its place.
+    (tmp_path / "command" / "seen").write_bytes(b"\0" * 15)
+    assert commands.last_seen(running.folder, found) == found.began
+    running.stop("Cancelled", 30.0)
+    code(running)
+    assert begun <= commands.last_seen(running.folder, found) <= clock.since_boot()
+
+
 def test_what_a_cgroup_refuses_is_run_without_it(tmp_path: Path) -> None:
     placement = Placement(procs=str(tmp_path / "missing" / "cgroup.procs"))
 

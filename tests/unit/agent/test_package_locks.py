@@ -123,6 +123,17 @@ def test_a_pid_that_was_given_to_another_process_since_is_nobody(tmp_path: Path)
         assert package_locks.holder(str(tmp_path)) is None
 
 
+def test_a_manager_by_its_name_is_at_work_whatever_became_of_the_clock(tmp_path: Path) -> None:
+    # Set forward by an hour since it wrote its number: it seems to have started after that.
+    path, script = place(tmp_path, "run/yum.pid"), tmp_path / "yum"
+    script.write_text(HOLD)
+    with playing(sys.executable, str(script), path=path, kind="pid") as pid:
+        an_hour_ago = time.time() - 3600
+        os.utime(path, (an_hour_ago, an_hour_ago))
+
+        assert package_locks.holder(str(tmp_path)) == ("yum", pid, "yum", str(path))
+
+
 def test_a_corpse_is_not_at_work(tmp_path: Path) -> None:
     path = place(tmp_path, "run/yum.pid")
     with subprocess.Popen(["true"]) as process:

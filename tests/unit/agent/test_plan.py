@@ -450,5 +450,5 @@ def test_a_busy_package_manager_is_waited_for_and_then_given_up() -> None:
     machine.rest()
 
     found = machine.records["one"]
-    assert (found.verdict, found.busy_until) == (None, 1.0)
+    assert (found.verdict, found.busy_until) == (None, records.Deadline(goals.BOOT, 1.0))
     assert machine.retried == {"one"}

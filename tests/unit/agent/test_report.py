@@ -64,6 +64,11 @@ def test_an_extension_that_says_nothing_final_in_time_has_timed_out(said: Extens
     assert (after["outcome"], after["reason"]) == ("Failed", "TimedOut")
 
 
+def test_the_time_of_an_extension_begins_with_the_boot_that_enables_it() -> None:
+    # Whatever the clock shows: in another boot nothing is over by time (``now`` is 0 there).
+    assert document(enabled(), None, now=0.0)["outcome"] == "Running"
+
+
 def test_a_final_status_after_the_time_is_over_still_wins() -> None:
     assert document(enabled(), ExtensionStatus("success"), now=NOW + 999)["outcome"] == "Succeeded"
 
