@@ -90,10 +90,10 @@ def _work(path: str, parent: int, *, echo: bool) -> int:
         return 2
     from vmext_agent import standby, worker
     from vmext_agent.layout import Layout
-    from vmext_agent.log import Log
+    from vmext_agent.log import Log, journal
 
     layout = Layout(settings.root)
-    log = Log(layout.log_file, echo=echo)
+    log = Log(layout.log_file, echo=echo, journal=journal())
     try:
         why = standby.at_start(settings, layout, log)
         if why:

@@ -26,6 +26,8 @@ _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LANG": "C.UTF-8",
+    # Says where standard error goes.
+    **{name: os.environ[name] for name in ("JOURNAL_STREAM",) if name in os.environ},
     # Each thread would take memory of its own, and keep it.
     "MALLOC_ARENA_MAX": "1",
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import sys
 import threading
 import time
@@ -13,6 +15,8 @@ PREFIX = "ExtHandler"
 _MAX_BYTES = 5 << 20
 _KEPT = 2
 _BLOCK = 1 << 16
+#: Of syslog, as systemd takes them at the beginning of a line.
+_PRIORITIES = {"ERROR": 3, "WARNING": 4, "INFO": 6}
 
 
 class Log:
@@ -21,11 +25,13 @@ class Log:
     Args:
         path: the file, None for none.
         echo: also to standard error.
+        journal: a stream of systemd's journal that the lines go to as well.
     """
 
-    def __init__(self, path: str | None, *, echo: bool = False) -> None:
+    def __init__(self, path: str | None, *, echo: bool = False, journal: socket.socket | None = None) -> None:
         self._path = path
         self._echo = echo
+        self._journal = journal
         self._lock = threading.Lock()
         self._descriptor = -1
         #: Device and number of the file that is open.
@@ -45,9 +51,13 @@ class Log:
 
     def _write(self, level: str, prefix: str, message: str, fields: dict[str, object]) -> None:
         pairs = "".join(f" {key}={_value(value)}" for key, value in fields.items())
-        text = f"{clock.log_time(time.time())} {level} {threading.current_thread().name} {prefix} {message}{pairs}"
-        line = text.replace("\n", "\\n").encode("ascii", "backslashreplace") + b"\n"
+        about = f"{prefix} {message}{pairs}"
+        line = _line(f"{clock.log_time(time.time())} {level} {threading.current_thread().name} {about}")
         with self._lock:
+            if self._journal is not None:
+                # A journal that does not keep up loses lines; it must not keep the machine from being managed.
+                with contextlib.suppress(OSError):
+                    self._journal.send(_line(f"<{_PRIORITIES[level]}>{about}"), socket.MSG_DONTWAIT)
             # A full disk, or a log folder that is gone, is no reason to stop managing the machine.
             try:
                 self._append(line)
@@ -92,6 +102,21 @@ class Log:
         found = os.fstat(self._descriptor)
         self._file = (found.st_dev, found.st_ino)
         _cut_torn(self._descriptor, found.st_size)
+
+
+def journal() -> socket.socket | None:
+    """Return the stream of systemd's journal that standard error is; None where it is something else."""
+    try:
+        found = os.fstat(2)
+    except OSError:
+        return None
+    if os.environ.get("JOURNAL_STREAM") != f"{found.st_dev}:{found.st_ino}":
+        return None
+    return socket.socket(fileno=os.dup(2))
+
+
+def _line(text: str) -> bytes:
+    return text.replace("\n", "\\n").encode("ascii", "backslashreplace") + b"\n"
 
 
 def _cut_torn(descriptor: int, size: int) -> None:

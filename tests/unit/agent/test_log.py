@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +50,58 @@ def test_a_log_that_was_emptied_goes_on_at_its_new_end(tmp_path: Path) -> None:
     log.info("second")
 
     assert messages(path) == ["second"]
+
+
+def test_under_systemd_the_journal_has_every_line_with_its_priority(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        log = Log(str(tmp_path / "log"), journal=ours)
+        log.info("well", name="a b")
+        log.warning("odd")
+        log.error("two\nlines", "[Test-1]")
+
+        assert theirs.recv(4096).decode().splitlines() == [
+            '<6>ExtHandler well name="a b"',
+            "<4>ExtHandler odd",
+            "<3>[Test-1] two\\nlines",
+        ]
+    assert len((tmp_path / "log").read_text().splitlines()) == 3
+
+
+def test_a_journal_that_does_not_keep_up_or_is_gone_keeps_nobody_waiting(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        log = Log(str(tmp_path / "log"), journal=ours)
+        with theirs:
+            for _ in range(5000):
+                log.info("x" * 1000)
+        log.info("last")
+
+    assert messages(tmp_path / "log")[-1] == "last"
+
+
+SCRIPT = """
+import os, sys
+from vmext_agent import log
+where = os.fstat(2)
+os.environ["JOURNAL_STREAM"] = f"{where.st_dev}:{where.st_ino + int(sys.argv[1])}"
+log.Log(None, journal=log.journal()).warning("seen")
+"""
+
+
+@pytest.mark.parametrize(("is_another", "expected"), [(0, b"<4>ExtHandler seen\n"), (1, b"")])
+def test_standard_error_is_the_journal_where_systemd_says_that_it_is_this_very_one(
+    is_another: int, expected: bytes
+) -> None:
+    ours, theirs = socket.socketpair()
+    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    with ours, theirs:
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(is_another)], stderr=ours.fileno(), env=environment, check=True
+        )
+        ours.shutdown(socket.SHUT_WR)
+
+        assert theirs.recv(4096) == expected
 
 
 def test_a_log_whose_folder_was_removed_is_made_again(tmp_path: Path) -> None:
