@@ -1,8 +1,8 @@
 """Control groups for the commands of handlers: limits for them, and a way to find what they leave running.
 
 Decided once, at start: a scope of systemd's, else a group below cgroup v2, else none. A handler's version has a group
-of its own, in which background children stay after the command that started them. Nothing of it ever fails a command:
-what can't be had is said in words, for the status.
+of its own, in which background children stay after the command that started them, and limits are that group's: two
+commands have them together. Nothing of it ever fails a command: what can't be had is said in words, for the status.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from vmext_agent import files
+from vmext_agent import files, process
 
 if TYPE_CHECKING:
     from vmext_agent.goal_state import Limits
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SYSTEMD, CGROUP2, NONE = "systemd", "cgroup2", "none"
 _NAME = re.compile(r"[A-Za-z0-9.]{1,200}-[0-9.]{1,48}")
 _SLICE = "vmext"
+_ANSWERS_WITHIN_S = 10.0
 #: The period of cpu.max in microseconds.
 _PERIOD_US = 100_000
 
@@ -29,54 +30,100 @@ class Placement(NamedTuple):
     Attributes:
         procs: the file that it writes itself into; empty for none.
         scope: the command line of a program that makes a scope and becomes what follows; empty for none.
-        notes: what can't be applied, in words.
     """
 
     procs: str = ""
     scope: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 NOWHERE = Placement()
 
 
-class Cgroups:
-    """What this machine has of control groups."""
+class Memory(NamedTuple):
+    """What the kernel says of a group's memory: how many processes it has ended, and the limit in bytes, 0 for none."""
 
-    def __init__(self, *, kind: str, root: str, runner: str = "") -> None:
+    kills: int = 0
+    limit: int = 0
+
+
+class Cgroups:
+    """What this machine has of control groups.
+
+    Args:
+        kind: one of this module's.
+        root: the mount point of cgroup v2; empty for none.
+        programs: the folder that systemd's programs are in.
+        settings: the folder that systemd keeps what it was told of a unit in, until the next boot.
+    """
+
+    def __init__(self, *, kind: str, root: str, programs: str = "", settings: str = "") -> None:
         self.kind = kind
-        #: Where systemd-run is.
-        self._runner = runner
-        #: The mount point of cgroup v2; empty for none.
         self._root = root
+        self._programs = programs
+        self._settings = settings
         self._scopes = 0
 
-    def place(self, handler: str, version: str, limits: Limits) -> Placement:
-        """Return where the commands of a handler's version run, with its limits set. Never raises."""
+    def place(self, handler: str, version: str) -> Placement:
+        """Return where the next command of a handler's version runs. Never raises."""
         name = f"{handler}-{version}"
         if not _NAME.fullmatch(name) or self.kind == NONE:
-            return Placement(notes=_refused(limits, "this machine has no control groups to use"))
+            return NOWHERE
+        if self.kind == CGROUP2:
+            return Placement(procs="" if self._make(name) else f"{self._folder(name)}/cgroup.procs")
+        self._scopes += 1
+        return Placement(
+            scope=(
+                f"{self._programs}/systemd-run",
+                "--scope",
+                "--quiet",
+                "--collect",
+                f"--slice={_slice(name)}",
+                f"--unit=vmext-{_escaped(name)}-{os.getpid()}-{self._scopes}.scope",
+                # On the way down this one is stopped after the agent, which waits for it (``shutdown``).
+                "--property=Before=vmext-agent.service",
+            )
+        )
+
+    def limit(self, handler: str, version: str, limits: Limits) -> tuple[str, ...]:
+        """Have all commands of a handler's version, and what they leave running, share these limits. Never raises.
+
+        Returns:
+            What can't be applied, in words.
+        """
+        name = f"{handler}-{version}"
+        if not _NAME.fullmatch(name) or self.kind == NONE:
+            return _refused(limits, "this machine has no control groups to use")
         if self.kind == SYSTEMD:
-            self._scopes += 1
-            words = [self._runner, "--scope", "--quiet", "--collect", f"--slice={_slice(name)}"]
-            words.append(f"--unit=vmext-{_escaped(name)}-{os.getpid()}-{self._scopes}.scope")
-            # On the way down this one is stopped after the agent, which waits for it (``shutdown``).
-            words.append("--property=Before=vmext-agent.service")
-            if limits.cpu_millicores:
-                words.append(f"--property=CPUQuota={max(1, limits.cpu_millicores // 10)}%")
-            if limits.memory_bytes:
-                words.append(f"--property=MemoryMax={limits.memory_bytes}")
-            return Placement(scope=tuple(words))
-        folder = f"{self._root}/{_SLICE}/{name}"
+            return self._limit_slice(name, limits)
+        why = self._make(name)
+        if why:
+            return _refused(limits, f"its control group can't be made: {why}")
+        return self._limit_group(self._folder(name), limits)
+
+    def _limit_slice(self, name: str, limits: Limits) -> tuple[str, ...]:
+        # Without limits there is something to be told only where there were some before.
+        if not any(limits) and not os.path.isdir(f"{self._settings}/{_slice(name)}.d"):
+            return ()
+        cpu = f"{max(1, limits.cpu_millicores // 10)}%" if limits.cpu_millicores else ""
+        told = (f"CPUQuota={cpu}", f"MemoryMax={limits.memory_bytes or 'infinity'}")
+        line = [f"{self._programs}/systemctl", "set-property", "--runtime", _slice(name), *told]
+        code = process.run(line, {"LANG": "C.UTF-8"}, _ANSWERS_WITHIN_S)
+        return () if code == 0 else _refused(limits, "systemd does not take it")
+
+    def _folder(self, name: str) -> str:
+        return f"{self._root}/{_slice_path(name) if self.kind == SYSTEMD else f'{_SLICE}/{name}'}"
+
+    def _make(self, name: str) -> str:
+        """Make the group below cgroup v2; return why that failed, empty where it is there."""
         try:
-            for path in (f"{self._root}/{_SLICE}", folder):
+            for path in (f"{self._root}/{_SLICE}", self._folder(name)):
                 if not os.path.isdir(path):
                     os.mkdir(path)
         except OSError as error:
-            return Placement(notes=_refused(limits, f"its control group can't be made: {error.strerror}"))
-        return Placement(procs=f"{folder}/cgroup.procs", notes=self._limit(folder, limits))
+            return error.strerror or "an error"
+        return ""
 
-    def _limit(self, folder: str, limits: Limits) -> tuple[str, ...]:
+    def _limit_group(self, folder: str, limits: Limits) -> tuple[str, ...]:
         notes: list[str] = []
         cpu = f"{limits.cpu_millicores * _PERIOD_US // 1000} {_PERIOD_US}" if limits.cpu_millicores else "max"
         memory = str(limits.memory_bytes) if limits.memory_bytes else "max"
@@ -90,14 +137,25 @@ class Cgroups:
                 )
         return tuple(notes)
 
+    def memory(self, handler: str, version: str) -> Memory:
+        """Return what the kernel says of the memory of a handler's version; of none where it can't be told."""
+        name = f"{handler}-{version}"
+        if not self._root or not _NAME.fullmatch(name):
+            return Memory()
+        try:
+            events = dict(line.split() for line in _text(f"{self._folder(name)}/memory.events").splitlines())
+            limit = _text(f"{self._folder(name)}/memory.max").strip()
+            return Memory(int(events.get("oom_kill", "0")), int(limit) if limit.isdecimal() else 0)
+        except (OSError, ValueError):
+            return Memory()
+
     def members(self, handler: str, version: str) -> list[int]:
         """Return the processes in the group of a handler's version."""
         name = f"{handler}-{version}"
         if not self._root or not _NAME.fullmatch(name):
             return []
-        folder = f"{self._root}/{_slice_path(name) if self.kind == SYSTEMD else f'{_SLICE}/{name}'}"
         found: list[int] = []
-        for path, _, _ in os.walk(folder):
+        for path, _, _ in os.walk(self._folder(name)):
             try:
                 lines = files.read(f"{path}/cgroup.procs", 1 << 20).split()
             except OSError:
@@ -117,10 +175,10 @@ class Cgroups:
 def decide(proc: str = "/proc", run: str = "/run", path: str = os.defpath) -> Cgroups:
     """Find out what this machine has: systemd that runs, a cgroup v2 that can be written, or none."""
     root = _mount_point(f"{proc}/self/mountinfo")
-    runners = [f"{folder}/systemd-run" for folder in path.split(":")]
-    runner = next((one for one in runners if os.access(one, os.X_OK)), "")
-    if os.path.isdir(f"{run}/systemd/system") and runner:
-        return Cgroups(kind=SYSTEMD, root=root, runner=runner)
+    folders = path.split(":")
+    programs = next((folder for folder in folders if os.access(f"{folder}/systemd-run", os.X_OK)), "")
+    if os.path.isdir(f"{run}/systemd/system") and programs:
+        return Cgroups(kind=SYSTEMD, root=root, programs=programs, settings=f"{run}/systemd/system.control")
     if root and os.access(root, os.W_OK) and _is_writable(root):
         return Cgroups(kind=CGROUP2, root=root)
     return Cgroups(kind=NONE, root="")
@@ -144,6 +202,10 @@ def _is_writable(root: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _text(path: str) -> str:
+    return files.read(path, 1 << 16).decode("ascii", "replace")
 
 
 def _write(path: str, value: str) -> bool:

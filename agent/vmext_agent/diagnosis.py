@@ -72,6 +72,17 @@ def _killed_by(number: int) -> str:
     return f"{words}; the machine, or its limit, may have run out of memory" if number == signal.SIGKILL else words
 
 
+def out_of_memory(limit: int) -> str:
+    """Return in words that the kernel ended a process of the handler's for memory; `limit` in bytes, 0 for none."""
+    if not limit:
+        return "the kernel ended a process of the handler's, because the machine ran out of memory"
+    size = f"{limit / (1 << 20):.0f} MiB" if limit >= 1 << 20 else f"{limit} bytes"
+    return (
+        f"the kernel ended a process of the handler's, because all of them together came to its memory limit of {size};"
+        " raise limits.memory of its catalog entry, or have it use less"
+    )
+
+
 def _program(line: str) -> str:
     return line.split(maxsplit=1)[0] if line.strip() else ""
 

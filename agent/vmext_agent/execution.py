@@ -31,7 +31,6 @@ from vmext_agent.running import Exit, read_start
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vmext_agent.cgroups import Placement
     from vmext_agent.config import Config
     from vmext_agent.disk import Store
     from vmext_agent.goal_state import Entry
@@ -72,7 +71,7 @@ class Execution:
         self._trimmed_bytes = 0
         self._sweep_at = time.monotonic()
         self._cgroups = cgroups.decide(path=PATH)
-        self._placed: dict[tuple[str, str, Limits], Placement] = {}
+        self._limited: dict[tuple[str, str, Limits], tuple[str, ...]] = {}
         #: What an uninstalled handler left running.
         self._ending: Ending | None = None
 
@@ -80,13 +79,16 @@ class Execution:
         """Return what is readable when the command may have ended; -1 for nothing."""
         return self._running.descriptor if self._running is not None else -1
 
-    def place(self, handler: str, version: str, limits: Limits) -> Placement:
-        """Return where the commands of a handler's version run, and what people should know of that."""
+    def limit(self, handler: str, version: str, limits: Limits) -> tuple[str, ...]:
+        """Have the commands of a handler's version keep to limits; return what people should know of that."""
         key = (handler, version, limits)
-        if key not in self._placed:
-            self._placed = {one: placed for one, placed in self._placed.items() if one[:2] != key[:2]}
-            self._placed[key] = self._cgroups.place(handler, version, limits)
-        return self._placed[key] if self._cgroups.kind != cgroups.SYSTEMD else self._cgroups.place(*key)
+        if key not in self._limited:
+            self._forget_limits(handler, version)
+            self._limited[key] = self._cgroups.limit(handler, version, limits)
+        return self._limited[key]
+
+    def _forget_limits(self, handler: str, version: str) -> None:
+        self._limited = {one: notes for one, notes in self._limited.items() if one[:2] != (handler, version)}
 
     def is_at_work(self, handler: str, version: str, extension: str) -> bool:
         """Tell whether anything runs that a handler version's commands for an extension have started."""
@@ -168,13 +170,16 @@ class Execution:
             sequence_number=step.key.sequence_number,
             attempt=attempt,
         )
+        if entry is not None:
+            self.limit(step.handler, step.version, entry.limits)
+        kills = self._cgroups.memory(step.handler, step.version).kills
         order = commands.Order(
             handler.command_line(command),
             handler.folder,
             handler.environment(step.key.sequence_number, step.variables, step.extension if several else ""),
             timeout_s,
-            transcript.purpose_of(step, until=until, settings=digest),
-            self.place(step.handler, step.version, entry.limits if entry is not None else Limits()),
+            {**transcript.purpose_of(step, until=until, settings=digest), "memory_kills": kills},
+            self._cgroups.place(step.handler, step.version),
         )
         self._keep_streams(step.extension, folder)
         self._running = commands.start(folder, order, attempt, self._boot, self._layout.shim)
@@ -254,7 +259,7 @@ class Execution:
             if self._ended is None:
                 self._watch_time(running, step)
                 return
-            why = self._why(running, self._ended)
+            why = self._why(running, step, self._ended)
             if why == endings.INTERRUPTED and self._has_succeeded(step, running):
                 # What it says of itself is its end; it was cut off in what came after.
                 self._ended, why = Exit(0), ""
@@ -274,11 +279,14 @@ class Execution:
                 return
         self._running = self.step = None
 
-    def _why(self, running: Running, ended: Exit) -> str:
-        evidence = endings.Evidence(
-            ended.code, ended.was_stopped, running.boot == self._boot, running.stopped_for, out_of_memory=False
+    def _why(self, running: Running, step: Step, ended: Exit) -> str:
+        before, now = running.purpose.get("memory_kills"), self._cgroups.memory(step.handler, step.version).kills
+        is_of_this_boot = running.boot == self._boot
+        # A group that was made anew meanwhile counts from 0 again.
+        is_large = is_of_this_boot and isinstance(before, int) and now != before and now > 0
+        return endings.reason(
+            endings.Evidence(ended.code, ended.was_stopped, is_of_this_boot, running.stopped_for, is_large)
         )
-        return endings.reason(evidence)
 
     def _has_succeeded(self, step: Step, running: Running) -> bool:
         """Tell whether an enable that was cut off had written that it succeeded, since it was begun."""
@@ -336,7 +344,7 @@ class Execution:
             return False
         self._ending = None
         self._cgroups.remove(step.handler, step.version)
-        self._placed = {one: placed for one, placed in self._placed.items() if one[:2] != (step.handler, step.version)}
+        self._forget_limits(step.handler, step.version)
         return True
 
     def _record(self, running: Running, step: Step, ended: Exit, why: str) -> None:
@@ -346,7 +354,8 @@ class Execution:
             record = records.Record(step.extension, step.handler, step.key, "", clock.rfc3339(time.time()))
         handler = Handler(self._layout, step.handler, step.version)
         code = ended.code
-        result = transcript.result_of(running, code, handler, why)
+        limit = self._cgroups.memory(step.handler, step.version).limit
+        result = transcript.result_of(running, code, handler, why, memory_limit=limit)
         retry = self._conclude(
             step,
             record,

@@ -70,7 +70,7 @@ class Executor:
         """Return what people should know of how an extension's commands run."""
         if entry.limits == Limits():
             return ()
-        return self._execution.place(entry.handler, entry.version, entry.limits).notes
+        return self._execution.limit(entry.handler, entry.version, entry.limits)
 
     def descriptors(self) -> list[int]:
         """Return what to wait for: readable when a command or a download may have ended; -1 stands for nothing."""

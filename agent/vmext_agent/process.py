@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _PR_SET_PDEATHSIG = 1
+#: A program that is waited for here takes some milliseconds.
+_LOOK_S = 0.002
 
 
 def die_with_parent(parent: int) -> None:
@@ -86,6 +93,24 @@ def kill_session(leader: int, started: int) -> int:
     for pid in members:
         send(pid, signal.SIGKILL)
     return len(members)
+
+
+def run(arguments: list[str], environment: Mapping[str, str], timeout_s: float) -> int | None:
+    """Run a program by its path, deaf and mute; return its exit code, None where it can't be run or does not end."""
+    nothing = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1, 2)]
+    try:
+        pid = os.posix_spawn(arguments[0], arguments, environment, file_actions=nothing, setsigmask=[])
+    except OSError:
+        return None
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
+        time.sleep(_LOOK_S)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
 
 
 def numbers() -> list[int]:

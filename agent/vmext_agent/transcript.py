@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from vmext_agent import clock, diagnosis, files, output
+from vmext_agent import clock, diagnosis, endings, files, output
 from vmext_agent.goal_state import Key
 from vmext_agent.handler import PATH
 from vmext_agent.lifecycle import CANCELLED, TIMED_OUT, Result
@@ -64,8 +64,16 @@ def until_of(purpose: Mapping[str, object]) -> float:
         return clock.since_boot()
 
 
-def result_of(running: Running, code: int, handler: Handler, why: str) -> Result:
-    """Return how a command ended, in the contract's words (section 5); `why` is of ``endings``."""
+def result_of(running: Running, code: int, handler: Handler, why: str, *, memory_limit: int = 0) -> Result:
+    """Return how a command ended, in the contract's words (section 5).
+
+    Args:
+        running: the command.
+        code: its exit status, as a shell has it.
+        handler: whose it is.
+        why: of ``endings``.
+        memory_limit: the handler's, in bytes; 0 for none.
+    """
     streams = _streams(running.folder, _IN_STATUS)
     if why == "TimedOut":
         return Result(TIMED_OUT, f"Timeout: {running.line}\n{streams}", why)
@@ -73,8 +81,11 @@ def result_of(running: Running, code: int, handler: Handler, why: str) -> Result
         return Result(code or -1, f"{CANCELLED}: the goal no longer wants it: {running.line}\n{streams}", why)
     if code == 0:
         return Result(0)
-    reason, why = diagnosis.explain(code, handler.folder, running.line, PATH)
-    words = f" ({why})" if why else ""
+    if why == endings.OUT_OF_MEMORY:
+        reason, known = why, diagnosis.out_of_memory(memory_limit)
+    else:
+        reason, known = diagnosis.explain(code, handler.folder, running.line, PATH)
+    words = f" ({known})" if known else ""
     message = f"[ExtensionOperationError] Non-zero exit code: {code}, {running.line}{words}\n{streams}"
     return Result(code, message, reason)
 
