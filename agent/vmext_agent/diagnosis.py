@@ -76,7 +76,8 @@ def out_of_memory(limit: int) -> str:
     """Return in words that the kernel ended a process of the handler's for memory; `limit` in bytes, 0 for none."""
     if not limit:
         return "the kernel ended a process of the handler's, because the machine ran out of memory"
-    size = f"{limit / (1 << 20):.0f} MiB" if limit >= 1 << 20 else f"{limit} bytes"
+    # As the catalog has it.
+    size = f"{limit >> 20}Mi" if limit % (1 << 20) == 0 else f"{limit} bytes"
     return (
         f"the kernel ended a process of the handler's, because all of them together came to its memory limit of {size};"
         " raise limits.memory of its catalog entry, or have it use less"

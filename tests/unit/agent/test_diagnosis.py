@@ -206,3 +206,15 @@ def test_a_fifo_does_not_block(tmp_path: Path) -> None:
 
     assert diagnosis.explain(126, str(tmp_path), f"{tmp_path}/tool", PATH) == ("NotExecutable", "")
     assert "is not in the package" in diagnosis.explain(127, str(tmp_path), f"{tmp_path}/tool", PATH)[1]
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        (0, "because the machine ran out of memory"),
+        (64 << 20, "its memory limit of 64Mi; raise limits.memory"),
+        (100_000_000, "its memory limit of 100000000 bytes; raise limits.memory"),
+    ],
+)
+def test_a_lack_of_memory_is_told_with_the_limit_as_the_catalog_has_it(limit: int, words: str) -> None:
+    assert words in diagnosis.out_of_memory(limit)
