@@ -260,7 +260,7 @@ class Execution:
                 self._watch_time(running, step)
                 return
             why = self._why(running, step, self._ended)
-            if why == endings.INTERRUPTED and self._has_succeeded(step, running):
+            if why == endings.INTERRUPTED and self._has_succeeded(step):
                 # What it says of itself is its end; it was cut off in what came after.
                 self._ended, why = Exit(0), ""
             if why == endings.INTERRUPTED:
@@ -288,17 +288,24 @@ class Execution:
             endings.Evidence(ended.code, ended.was_stopped, is_of_this_boot, running.stopped_for, is_large)
         )
 
-    def _has_succeeded(self, step: Step, running: Running) -> bool:
+    def _has_succeeded(self, step: Step) -> bool:
         """Tell whether an enable that was cut off had written that it succeeded, since it was begun."""
+        record = self._store.disk.records.get(step.extension)
+        attempt = record.attempt if record is not None else None
+        if (
+            step.kind != steps.ENABLE
+            or attempt is None
+            or attempt[:3] != (step.key.uid, step.key.version, step.key.sequence_number)
+        ):
+            return False
         several = step.extension if self._takes_several(step) else ""
         path = Handler(self._layout, step.handler, step.version).status_file(step.key.sequence_number, several)
         try:
-            if step.kind != steps.ENABLE or os.stat(path).st_mtime < os.stat(f"{running.folder}/order").st_mtime:
-                return False
             found = status.parse(files.read(path, status.MAX_BYTES))
         except (OSError, StatusError):
             return False
-        return found is not None and found.status == status.SUCCESS
+        is_new = attempt.before is None or attempt.before != status_files.identity(path)
+        return is_new and found is not None and found.status == status.SUCCESS
 
     def _begin_again(self, step: Step, why: str, boot: str) -> None:
         """Have a command begun again that was cut off; in the same boot after a while: what did it may be at it still.
