@@ -95,10 +95,7 @@ def _work(path: str, parent: int, *, echo: bool) -> int:
     layout = Layout(settings.root)
     log = Log(layout.log_file, echo=echo, journal=journal())
     try:
-        why = standby.at_start(settings, layout, log)
-        if why:
-            standby.stand_by(why, log)
-        worker.Worker(settings, log).run()
+        worker.Worker(settings, standby.at_start(settings, layout, log), log).run()
     except AgentError as error:
         log.error("The worker can't go on", error=error)
         sys.stderr.write(f"vmext-agent: {error}\n")

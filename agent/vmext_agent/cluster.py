@@ -176,10 +176,10 @@ class Cluster:
         metadata = answer.get("metadata")
         return str(metadata.get("resourceVersion", "")) if isinstance(metadata, dict) else ""
 
-    def renew_lease(self, every_s: int, now: str) -> None:
-        """Say by the machine's Lease that its agent is there. Raises ClusterError."""
+    def renew_lease(self, holder: str, every_s: int, now: str) -> None:
+        """Say by the machine's Lease that its agent is there, and which one. Raises ClusterError."""
         lease, self._lease = self._lease, None
-        spec = {"holderIdentity": self._config.name, "leaseDurationSeconds": 3 * every_s, "renewTime": now}
+        spec = {"holderIdentity": holder, "leaseDurationSeconds": 3 * every_s, "renewTime": now}
         if lease is not None:
             try:
                 self._lease = self._call("PUT", self._lease_path, json.dumps({**lease, "spec": spec}).encode())

@@ -7,6 +7,7 @@ everybody's to read.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -112,6 +113,7 @@ def _take(path: str, given: Mapping[str, str]) -> tuple[Config, identity.Identit
     told = predecessor.words(kind, before)
     if told:
         sys.stdout.write(f"{told}\n")
+    _withdraw(path, layout)
     predecessor.make_way(layout, kind)
     own = predecessor.key(layout, kind) or _make(layout, given["uid"])
     identity.place(layout, own)
@@ -189,6 +191,7 @@ def unenroll(path: str) -> int:
         known = _known(path)
         layout = Layout(str(known.get("root", "/")))
         copy_of = _check(layout).copy_of
+        _withdraw(path, layout)
         predecessor.forget_keys(layout)
         token = str(known.get("tokenFile", _TOKEN))
         for one in (token, layout.goal, layout.installation, path):
@@ -224,9 +227,16 @@ def _confirm(path: str) -> tuple[Config, Check]:
     checked = _check(layout)
     if identity.load(layout) is None:
         raise ConfigurationError(path, "this machine is not enrolled; paste what kubectl vmext enroll prints")
+    _withdraw(path, layout)
     kept = checked.installation.id if checked.installation is not None else ""
     installation.save(layout, installation.make(settings, checked.found, kept))
     return settings, checked
+
+
+def _withdraw(path: str, layout: Layout) -> None:
+    """Tell the cluster that this is a copy no longer, if it was one and can: what can't be told is forgotten there."""
+    with contextlib.suppress(AgentError):
+        standby.withdraw(config.load(path), layout)
 
 
 def rotate_key(path: str) -> int:

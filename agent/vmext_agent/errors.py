@@ -53,7 +53,3 @@ class OpensslError(AgentError):
 
 class IdentityError(AgentError):
     """The machine's key or certificate can't be made or used."""
-
-
-class CopyError(AgentError):
-    """What this agent is installed on is a copy of another machine, which takes no orders as that one."""

@@ -10,13 +10,14 @@ import json
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from vmext_agent import files, same_machine
+from vmext_agent import files, holder, same_machine
 from vmext_agent.same_machine import Comparison, Sameness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vmext_agent.config import Config
+    from vmext_agent.holder import Claim
     from vmext_agent.layout import Layout
 
 _LIMIT = 1 << 16
@@ -65,6 +66,20 @@ class Check(NamedTuple):
         return self.installation.yielded
 
 
+class Standing(NamedTuple):
+    """That a machine is the one that was enrolled, and by what name it says so."""
+
+    installation: Installation
+    claim: Claim
+
+
+def standing(own: Installation, checked: Check, boot: str) -> Standing:
+    """Return how a machine stands, in one boot, that is no copy."""
+    has_changed = checked.comparison.sameness is Sameness.CHANGED
+    name = holder.identify(own.id, checked.found, boot)
+    return Standing(own, holder.Claim(name, same_machine.describe(checked.found), has_changed=has_changed))
+
+
 def check(layout: Layout, found: Mapping[str, str]) -> Check:
     """Compare what was noted with the facts of this machine."""
     try:
@@ -77,19 +92,15 @@ def check(layout: Layout, found: Mapping[str, str]) -> Check:
     return Check(noted, found, same_machine.compare(noted.facts, found))
 
 
-def note(layout: Layout, config: Config, checked: Check) -> Installation:
-    """Return the installation of a machine that is no copy; what was not known of it before is noted. Raises OSError.
+def noted(config: Config, checked: Check) -> Installation:
+    """Return the installation of a machine that is no copy, with what was not known of it before.
 
     An enrolment of which nothing was noted is taken to belong to the machine that it is found on.
     """
     known = checked.installation
     if known is None or (known.uid, known.anchor_uid) != (config.uid, config.anchor_uid):
-        made = make(config, checked.found, known.id if known is not None and known.uid == config.uid else "")
-    else:
-        made = known._replace(facts=same_machine.complete(known.facts, checked.found))
-    if made != known:
-        save(layout, made)
-    return made
+        return make(config, checked.found, known.id if known is not None and known.uid == config.uid else "")
+    return known._replace(facts=same_machine.complete(known.facts, checked.found))
 
 
 def make(config: Config, found: Mapping[str, str], identifier: str = "") -> Installation:

@@ -25,11 +25,13 @@ class Lease:
 
     Args:
         client: that thread's connection.
+        holder: who renews it: this machine, in this boot.
         draw: randomness of jitter and back-off.
     """
 
-    def __init__(self, client: Cluster, draw: random.Random, log: Log) -> None:
+    def __init__(self, client: Cluster, holder: str, draw: random.Random, log: Log) -> None:
         self._client = client
+        self._holder = holder
         self._draw = draw
         self._log = log
         self._every_s = 0
@@ -50,7 +52,7 @@ class Lease:
     def renew(self) -> None:
         """Renew it; tried again by itself where that fails."""
         try:
-            self._client.renew_lease(self._every_s, clock.log_time(time.time()))
+            self._client.renew_lease(self._holder, self._every_s, clock.log_time(time.time()))
         except cluster.ClusterError as error:
             self._due = time.monotonic() + max(self._backoff.next(), error.retry_after_s)
             if self._backoff.tries == 1:

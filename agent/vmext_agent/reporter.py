@@ -2,7 +2,8 @@
 
 Whatever happens on a machine, its reports come in a burst and then once a second: each says the newest of everything.
 It also renews the machine's Lease, and tries again to take a token into use: threads of their own would cost memory for
-short requests now and then.
+short requests now and then. And it sees whether another machine reports in the place of this
+one (``holder``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from vmext_agent import cluster, lifecycle, report
 from vmext_agent.backoff import Backoff
+from vmext_agent.holder import Notices
 from vmext_agent.lease import Lease
 from vmext_agent.token_bucket import TokenBucket
 from vmext_agent.wakeup import Wakeup
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from vmext_agent.config import Config
     from vmext_agent.credential import Credential
     from vmext_agent.goal_state import Goal
+    from vmext_agent.holder import Claim
     from vmext_agent.log import Log
     from vmext_agent.report import Document
 
@@ -45,10 +48,21 @@ class Reporter:
             reports of an extension of which only texts changed, or only times.
         client: its own connection.
         credential: what is tried again of certificate and token.
+        claim: of this machine to be the one that reports.
+        give_way: called with the reason when another machine is that one; does not return.
         draw: randomness of the back-off.
     """
 
-    def __init__(self, config: Config, client: Cluster, credential: Credential, draw: random.Random, log: Log) -> None:
+    def __init__(
+        self,
+        config: Config,
+        client: Cluster,
+        credential: Credential,
+        claim: Claim,
+        give_way: Callable[[str], None],
+        draw: random.Random,
+        log: Log,
+    ) -> None:
         self._client = client
         self._credential = credential
         self._delay_s = config.report_delay_s
@@ -59,7 +73,10 @@ class Reporter:
         self._log = log
         self._lock = threading.Lock()
         self._wakeup = Wakeup()
-        self._lease = Lease(client, draw, log)
+        self._lease = Lease(client, claim.name, draw, log)
+        self._claim = claim
+        self._give_way = give_way
+        self._notices = Notices()
         self._wanted: Document | None = None
         self._wanted_since = 0.0
         self._uid = ""
@@ -79,6 +96,8 @@ class Reporter:
     def submit(self, document: Document) -> None:
         """Have this reported."""
         with self._lock:
+            # One that has not seen who holds the status does not know its term; nothing is sent before it has.
+            document = {**document, "holder": self._claim.document()}
             if document != self._wanted:
                 if self._wanted is None or self._wanted == self._known:
                     self._wanted_since = time.monotonic()
@@ -113,7 +132,8 @@ class Reporter:
             if uid == self._uid and self._is_sending:
                 self._heard = (version, read)
             elif uid != self._uid or _is_newer(version, self._version):
-                self._uid, self._version, self._known = uid, version, read()
+                self._uid = uid
+                self._learn(version, read())
                 self._wakeup.set()
 
     def _run(self) -> None:
@@ -136,6 +156,7 @@ class Reporter:
                 self._listen(uid)
             if beat_s is not None and beat_s <= 0:
                 self._lease.renew()
+                self._remove_stale()
             if renewal_s is not None and renewal_s <= 0:
                 self._credential.turn()
 
@@ -144,13 +165,34 @@ class Reporter:
         now = time.monotonic()
         return max(due - now, self._bucket.wait_s(now))
 
+    def _remove_stale(self) -> None:
+        """Remove what copies said of themselves that are there no more."""
+        stale = self._notices.stale(time.monotonic())
+        if stale:
+            try:
+                self._client.patch_status({"copies": dict.fromkeys(stale)})
+            except cluster.ClusterError as error:
+                self._log.warning("What copies have said can't be removed", error=error)
+
     def _listen(self, uid: str) -> None:
         """Take in what was seen while a report was on its way, if it was more than its echo."""
         with self._lock:
             self._is_sending = False
             heard, self._heard = self._heard, None
             if heard is not None and uid == self._uid and _is_newer(heard[0], self._version):
-                self._version, self._known = heard[0], heard[1]()
+                self._learn(heard[0], heard[1]())
+
+    def _learn(self, version: str, status: Mapping[str, object]) -> None:
+        """Take in a status as the API server has it, and who holds it."""
+        now = time.monotonic()
+        why = self._claim.observe(status, now)
+        if why:
+            self._give_way(why)
+        self._notices.observe(status, now)
+        # What copies say of themselves is theirs.
+        self._version, self._known = version, {key: value for key, value in status.items() if key != "copies"}
+        if self._wanted is not None:
+            self._wanted = {**self._wanted, "holder": self._claim.document()}
 
     def _due(self) -> float | None:
         """Return when the next report is due, by the monotonic clock; None for not before something changes."""
@@ -210,6 +252,7 @@ class Reporter:
             if uid == self._uid:
                 self._known = _merged(known, patch)
                 self._version = version
+                self._claim.written(now)
             self._wanted_since = now
         return 0.0
 

@@ -24,6 +24,7 @@ _WORDS = {
     "rootFileSystem": "root file system",
     "instanceID": "cloud instance ID",
 }
+_DESCRIBED = 512
 _HEX = re.compile(r"[0-9a-f]{32}")
 _SHARED_UUIDS = frozenset(
     {
@@ -124,6 +125,11 @@ def _form(fact: str, value: str) -> str:
     parts = digits[:8], digits[8:12], digits[12:16]
     swapped = "".join("".join(reversed(re.findall("..", part))) for part in parts) + digits[16:]
     return min(digits, swapped)
+
+
+def describe(facts: Mapping[str, str]) -> str:
+    """Return what tells a machine from others, in words."""
+    return ", ".join(f"{words} {facts[fact]}" for fact, words in _WORDS.items() if fact in facts)[:_DESCRIBED]
 
 
 def complete(noted: Mapping[str, str], found: Mapping[str, str]) -> Mapping[str, str]:

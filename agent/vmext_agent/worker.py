@@ -9,7 +9,7 @@ import select
 import threading
 from typing import TYPE_CHECKING
 
-from vmext_agent import files, last_goal, policy, process
+from vmext_agent import files, installation, last_goal, policy, process
 from vmext_agent.access import Access
 from vmext_agent.cluster import Cluster
 from vmext_agent.credential import Credential
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from vmext_agent.config import Config
     from vmext_agent.goal_state import Goal
+    from vmext_agent.installation import Standing
     from vmext_agent.log import Log
 
 
@@ -64,9 +65,14 @@ class Mailbox:
 
 
 class Worker:
-    """What the loop knows and does."""
+    """What the loop knows and does.
 
-    def __init__(self, config: Config, log: Log) -> None:
+    Args:
+        config: of the agent.
+        standing: of the machine: that it is the one that was enrolled.
+    """
+
+    def __init__(self, config: Config, standing: Standing, log: Log) -> None:
         self._log = log
         self._layout = Layout(config.root)
         draw = random.Random()  # noqa: S311 -- spreads retries over time, keeps no secret
@@ -77,9 +83,12 @@ class Worker:
         self._policy = policy.Watch(config.root)
         self._executor = Executor(config, self._layout, self._store, log, draw)
         self._mailbox = Mailbox()
+        self._installation = standing.installation
         access = Access()
         credential = Credential(config, self._layout, draw, self._mailbox.ring, log)
-        self._reporter = Reporter(config, Cluster(config, access), credential, draw, log)
+        self._reporter = Reporter(
+            config, Cluster(config, access), credential, standing.claim, self._give_way, draw, log
+        )
         self._enrolment = (config.uid, config.anchor_uid)
         self._watcher = Watcher(
             Cluster(config, access),
@@ -152,6 +161,15 @@ class Worker:
         """End the process because a thread has: the parent starts another, and nothing that runs is lost."""
         name = failed.thread.name if failed.thread is not None else "a thread"
         self._log.error(f"{name} failed; this is an error of the agent's", error=repr(failed.exc_value))
+        os._exit(1)
+
+    def _give_way(self, why: str) -> None:
+        """End the process because another machine is the one that was enrolled: the next one takes no orders."""
+        self._log.error("This machine gives way to another one", why=why)
+        try:
+            installation.save(self._layout, self._installation._replace(yielded=why))
+        except OSError as error:
+            self._log.error("That this machine gives way can't be noted; it finds out again", error=error)
         os._exit(1)
 
     def _wait(self) -> None:

@@ -325,6 +325,8 @@ def test_a_machines_answer_is_taken_whole_and_one_without_its_form_is_refused(ap
         "agentVersion": "0.1.0",
         "guest": {"os": "debian"},
         "undeclared": [{"handler": "A.B", "version": "1.0", "extension": "old", "multiConfig": True}],
+        "holder": {"id": "1f2e3d4c5b6a7988/0123456789abcdef", "term": 3, "machine": "machine-id 1"},
+        "copies": {"abc": {"hostname": "h", "machine": "machine-id 2", "reason": "r", "time": "2026-01-01T00:00:00Z"}},
         "extensions": {"hello": answer},
     }
     assert api.patch_status("GoalState", "good", status)["status"] == status
@@ -339,6 +341,17 @@ def test_a_machines_answer_is_taken_whole_and_one_without_its_form_is_refused(ap
         with pytest.raises(ApiError) as caught:
             api.patch_status("GoalState", "good", {"undeclared": bad})
         assert "status.undeclared" in caught.value.message
+    many = {f"copy-{number}": {"time": "2026-01-01T00:00:00Z"} for number in range(17)}
+    for path, part in (
+        ("holder.term", {"holder": {"id": "x", "term": -1}}),
+        ("holder.id", {"holder": {"id": "x" * 65, "term": 1}}),
+        ("copies", {"copies": many}),
+        ("copies.abc.machine", {"copies": {"abc": {"machine": "x" * 513}}}),
+        ("copies.def.time", {"copies": {"def": {"hostname": "h"}}}),
+    ):
+        with pytest.raises(ApiError) as caught:
+            api.patch_status("GoalState", "good", part)
+        assert f"status.{path}" in caught.value.message
 
 
 @pytest.mark.parametrize(

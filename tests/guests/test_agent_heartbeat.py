@@ -29,6 +29,10 @@ def renewed(machine: Machine) -> str:
     return str(lease(machine)["spec"].get("renewTime", ""))
 
 
+def machine_id(machine: Machine) -> str:
+    return f"machine-id {machine.guest.read('/etc/machine-id').decode().strip()}"
+
+
 def test_a_lease_is_renewed_as_often_as_the_goal_says_whoever_else_writes_it(machine: Machine) -> None:
     machine.want()
     machine.ends("Succeeded")
@@ -38,7 +42,9 @@ def test_a_lease_is_renewed_as_often_as_the_goal_says_whoever_else_writes_it(mac
     machine.apply()
     eventually(lambda: renewed(machine))
     found = lease(machine)
-    assert (found["spec"]["holderIdentity"], found["spec"]["leaseDurationSeconds"]) == (machine.name, 3)
+    # It names its holder: this installation, in this boot.
+    holder = machine.state()["status"]["holder"]["id"]
+    assert (found["spec"]["holderIdentity"], found["spec"]["leaseDurationSeconds"]) == (holder, 3)
     assert found["metadata"]["labels"]["vmext.dev/vm"] == machine.name
 
     first = renewed(machine)
@@ -49,6 +55,25 @@ def test_a_lease_is_renewed_as_often_as_the_goal_says_whoever_else_writes_it(mac
     second = renewed(machine)
     eventually(lambda: renewed(machine) > second)
     assert lease(machine)["metadata"]["annotations"]["somebody"] == "else"
+
+
+def test_a_lease_names_another_holder_after_a_boot_and_the_same_after_a_restart(machine: Machine) -> None:
+    machine.more["heartbeatSeconds"] = 1
+    machine.want()
+    machine.ends("Succeeded")
+    eventually(lambda: renewed(machine))
+    first = lease(machine)["spec"]["holderIdentity"]
+
+    machine.kill_agent()
+    again = renewed(machine)
+    eventually(lambda: renewed(machine) > again)
+    assert lease(machine)["spec"]["holderIdentity"] == first
+
+    machine.guest.reboot()
+    eventually(lambda: lease(machine)["spec"]["holderIdentity"] != first)
+    second = lease(machine)["spec"]["holderIdentity"]
+    assert second.partition("/")[0] == first.partition("/")[0]
+    eventually(lambda: machine.state()["status"]["holder"] == {"id": second, "term": 1, "machine": machine_id(machine)})
 
 
 def test_a_lease_that_is_gone_is_told_and_taken_up_again(machine: Machine) -> None:

@@ -12,8 +12,10 @@ import pytest
 from support import objects
 from support.kstatus import status_of
 from vmext_operator.api import extension_image, goal_state, virtual_machine, virtual_machine_extension
+from vmext_operator.api.goal_state import Copy
 from vmext_operator.control.settings_check import Checker
-from vmext_operator.core import catalog_status, machine_status, projection, verdict
+from vmext_operator.core import catalog_status, duplicates, machine_status, projection, verdict
+from vmext_operator.core.duplicates import Sighting
 from vmext_operator.core.reachability import Presence
 from vmext_operator.core.reasons import Reason
 
@@ -152,6 +154,12 @@ MACHINES: dict[str, tuple[Presence, dict[str, Any], dict[str, Any]]] = {
     "the same, and it may be off with its token ended": (SILENT, {"readiness": "AllowOffline"}, EXPIRED),
     "it is paused": (THERE, {"paused": True}, {}),
     "something is on it that is declared nowhere": (THERE, {}, {}),
+    "a copy of it was found and takes no orders": (THERE, {}, {}),
+    "another machine writes as this one in turn": (THERE, {"readiness": "AllowOffline"}, {}),
+}
+DUPLICATES = {
+    "a copy of it was found and takes no orders": duplicates.condition("web-1", (), [Copy("c", "clone-1", "", "", "")]),
+    "another machine writes as this one in turn": duplicates.condition("web-1", [Sighting("a/1", "", 0.0)], ()),
 }
 
 
@@ -214,7 +222,9 @@ def test_a_machine_stands_as_its_row_says(name: str) -> None:
     if presence is not NEVER:
         report = goal_state.parse(objects.goal_state("web-1", GOAL, {"agentVersion": "1"})).report
     others = FOUND if "nowhere" in name else ()
-    status = machine_status.project(virtual_machine.parse(obj), report, presence, (), "", NOON, others=others)
+    duplicate = DUPLICATES.get(name)
+    parsed = virtual_machine.parse(obj)
+    status = machine_status.project(parsed, report, presence, (), "", NOON, duplicate=duplicate, others=others)
     found = {one["type"]: one for one in status["conditions"]}
     besides = [kind for kind in found if kind not in ("Ready", "AgentReachable", "Enrolled")]
     assert [

@@ -32,6 +32,7 @@ def findings(
     """
     yield _seen(machine, now)
     yield _enrolled(machine)
+    yield from _duplicates(machine)
     yield _heartbeat(machine, lease, now)
     yield from _credential(machine, goal, now)
     yield _goal(machine, goal, now)
@@ -68,11 +69,22 @@ def _enrolled(machine: Object) -> Finding:
     if found is not None and found["status"] != "True":
         # What follows the semicolon is the remedy in its own words.
         said = f"{found['reason']}: {found['message'].partition(';')[0]}"
-        return warn(name, said, f"kubectl vmext enroll {name}")
+        again = " --again" if found["reason"] == "CertificateRefused" else ""
+        return warn(name, said, f"kubectl vmext enroll {name}{again}, and paste what it prints on the machine")
     if found is not None and found["reason"] == "RenewalOverdue":
         return warn(name, found["message"].partition("; see")[0], f"on {name}: vmext-agent status")
     thumbprint = (status.get("credential") or {}).get("thumbprint")
     return ok(name, f"enrolled as {thumbprint}" if thumbprint else "enrolled")
+
+
+def _duplicates(machine: Object) -> Iterator[Finding]:
+    """Yield that others have its identity. Its copies harm nothing while they take no orders; two in turn do."""
+    name, found = _name(machine), condition(machine.get("status") or {}, "DuplicateIdentity")
+    if found is None:
+        return
+    words, _, remedy = str(found["message"]).partition(". ")
+    level = warn if found["reason"] == "CopyFound" else fail
+    yield level(name, f"DuplicateIdentity, {found['reason']}: {words}", remedy)
 
 
 def _heartbeat(machine: Object, lease: Object | None, now: datetime) -> Finding:

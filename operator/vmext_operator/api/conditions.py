@@ -13,7 +13,16 @@ Truth = Literal["True", "False", "Unknown"]
 class Condition:
     """One condition, before it is known since when it holds."""
 
-    type: Literal["Ready", "Reconciling", "Stalled", "Enrolled", "AgentReachable", "Paused", "Undeclared"]
+    type: Literal[
+        "Ready",
+        "Reconciling",
+        "Stalled",
+        "Enrolled",
+        "AgentReachable",
+        "Paused",
+        "DuplicateIdentity",
+        "Undeclared",
+    ]
     status: Truth
     reason: str
     message: str

@@ -192,8 +192,27 @@ class Undeclared:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """The machine, in one boot, that writes a status; both are empty where it does not say."""
+
+    id: str = ""
+    machine: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What a copy of a machine says of itself; texts are empty where it does not say."""
+
+    name: str
+    hostname: str
+    machine: str
+    reason: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """The status of a GoalState: all that a machine says."""
+    """The status of a GoalState: all that a machine says, and its copies of themselves."""
 
     agent_version: str | None
     guest: Mapping[str, Any]
@@ -202,6 +221,8 @@ class Report:
     request: credential.CertificateRequest | None = None
     held: credential.Held | None = None
     undeclared: tuple[Undeclared, ...] = ()
+    holder: Holder = Holder()
+    copies: tuple[Copy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +337,8 @@ def _report(status: Mapping[str, Any]) -> Report:
         request=_readable(credential.parse_request, status, "certificateRequest"),
         held=_readable(credential.parse_held, status, "credential"),
         undeclared=_undeclared(status),
+        holder=_readable(_holder, status, "holder") or Holder(),
+        copies=_readable(_copies, status, "copies") or (),
     )
 
 
@@ -336,6 +359,19 @@ def _undeclared(status: Mapping[str, Any]) -> tuple[Undeclared, ...]:
             )
     except ParseError:
         return ()
+    return tuple(found)
+
+
+def _holder(obj: Mapping[str, Any], path: str) -> Holder:
+    return Holder(fields.field(obj, path, "id", str), fields.optional(obj, path, "machine", str) or "")
+
+
+def _copies(obj: Mapping[str, Any], path: str) -> tuple[Copy, ...]:
+    found = []
+    for name in sorted(obj):
+        one = fields.as_object(obj[name], f"{path}.{name}")
+        told = [fields.optional(one, path, field, str) or "" for field in ("hostname", "machine", "reason", "time")]
+        found.append(Copy(name, *told))
     return tuple(found)
 
 

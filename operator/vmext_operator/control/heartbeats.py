@@ -6,12 +6,15 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
+from vmext_operator.api import conditions
 from vmext_operator.api.goal_state import Report
 from vmext_operator.api.meta import Key
 from vmext_operator.api.virtual_machine import VirtualMachine
 from vmext_operator.cluster import leases
 from vmext_operator.cluster.client import Client
+from vmext_operator.control.duplicates import Duplicates
 from vmext_operator.control.namespaces import ALL, Namespaces
 from vmext_operator.control.store import Store
 from vmext_operator.control.writer import Clock
@@ -52,17 +55,26 @@ class Heartbeats:
         self._owners: set[Key] = set()
         #: What was said of each machine last.
         self._told: dict[Key, Presence] = {}
+        self._duplicates = Duplicates()
 
     def presence(self, machine: VirtualMachine, report: Report | None) -> Presence:
         """Return whether a machine's agent is there; what it reports is a sign too."""
         key = machine.meta.key
-        self._reports[key] = reachability.observe(self._reports.get(key), report, self._now_s(key))
+        # What its copies say is no sign of its own.
+        own = None if report is None else replace(report, copies=())
+        self._reports[key] = reachability.observe(self._reports.get(key), own, self._now_s(key))
         found = self._told[key] = self._judge(machine, report)
         return found
 
-    def take(self, key: Key, mark: str) -> None:
-        """Take note of a machine's Lease."""
+    def duplicates(self, machine: VirtualMachine, report: Report | None) -> conditions.Condition | None:
+        """Return what is to be said of other machines with the identity of this one, None for nothing."""
+        key = machine.meta.key
+        return self._duplicates.take_report(key, report, self._now_s(key))
+
+    def take(self, key: Key, mark: str, holder: str = "") -> None:
+        """Take note of a machine's Lease, and of who has renewed it."""
         self._leases[key] = reachability.observe(self._leases.get(key), mark, self._now_s(key))
+        self._duplicates.take_lease(key, holder, self._now_s(key))
 
     def ended(self, scope: str) -> None:
         """Take note that all Leases of a scope have been read: who gave no sign until now gave none."""
@@ -86,11 +98,14 @@ class Heartbeats:
         for signs in (self._leases, self._reports, self._told):
             for key in [key for key in signs if key not in known]:
                 del signs[key]
+        self._duplicates.keep(known)
         changed = [key for key in self._owners if store.machine(key) is None]
         for key, told in self._told.items():
             machine, goal_state = store.machine(key), store.goal_state(key)
             report = goal_state.report if goal_state is not None else None
-            if machine is not None and self._judge(machine, report) is not told:
+            if machine is None:
+                continue
+            if self._judge(machine, report) is not told or self._duplicates.has_changed(key, self._now_s(key)):
                 changed.append(key)
         return changed
 
@@ -100,8 +115,8 @@ class Heartbeats:
         async for page in leases.renewals(client, scope):
             owners.update(page)
             for key, renewed in page.items():
-                if renewed:
-                    self.take(key, renewed)
+                if renewed.time:
+                    self.take(key, renewed.time, renewed.holder)
         self._owners = owners
         self.ended(scope)
 

@@ -183,6 +183,7 @@ class Reconciler:
                 projected,
                 known.refused,
                 self._clock.now(),
+                duplicate=self._heartbeats.duplicates(machine, loaded.report),
                 paused=self._paused,
                 others=undeclared.of_machine(loaded.report, loaded.extensions),
             )
@@ -366,7 +367,11 @@ class Reconciler:
             return None
         if age < WORTH_WRITING_AFTER_S:
             return WORTH_WRITING_AFTER_S - age
-        await self._writer.patch_status(virtual_machine.PLURAL, machine.meta, patch)
+        if await self._writer.patch_status(virtual_machine.PLURAL, machine.meta, patch):
+            said = transition.say_of_machine(machine.status, status)
+            if said is not None:
+                event = Event(virtual_machine.KIND, machine.meta, said.warning, said.reason, said.message)
+                await self._recorder.record(key, event)
         self._stages.age(key, machine.meta.uid, "same")
         return None
 

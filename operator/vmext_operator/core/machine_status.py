@@ -24,6 +24,7 @@ def project(
     refused: str,
     now: datetime,
     *,
+    duplicate: conditions.Condition | None = None,
     paused: bool = False,
     others: Sequence[Undeclared] = (),
 ) -> dict[str, Any]:
@@ -36,14 +37,16 @@ def project(
         extensions: as projected.
         refused: why the certificate that it proposes is not taken; empty for none.
         now: for conditions that change.
+        duplicate: what is to be said of other machines with its identity, None for nothing.
         paused: whether the whole operator is.
         others: what is on it and declared nowhere.
     """
     wanted = (
-        _ready(machine, presence, now),
+        _ready(machine, presence, duplicate, now),
         _reachable(machine, presence),
         _enrolled(machine, refused, overdue(report.held if report is not None else None, now)),
         *_paused(machine, paused=paused),
+        *(() if duplicate is None else (duplicate,)),
         *undeclared.condition(machine.meta.key.name, others),
     )
     verdicts = [{condition.type: condition.status for condition in projected.conditions} for projected in extensions]
@@ -69,7 +72,9 @@ def project(
     )
 
 
-def _ready(machine: VirtualMachine, presence: Presence, now: datetime) -> conditions.Condition:
+def _ready(
+    machine: VirtualMachine, presence: Presence, duplicate: conditions.Condition | None, now: datetime
+) -> conditions.Condition:
     """Return whether the machine is as declared; one that may be off is, however it is off."""
     name, pinned = machine.meta.key.name, machine.credential
     if pinned is not None and pinned.expires_at and datetime.fromisoformat(pinned.expires_at) <= now:
@@ -83,6 +88,9 @@ def _ready(machine: VirtualMachine, presence: Presence, now: datetime) -> condit
         message = "no agent has reported for this machine; install the agent on it and start it"
     elif presence is Presence.SILENT:
         reason, message = Reason.GUEST_UNREACHABLE, _silence(machine)
+    elif duplicate is not None and duplicate.reason == Reason.DUPLICATE_IDENTITY.value:
+        # What is reported is of two machines. One that may be off is none that may be two.
+        return conditions.Condition("Ready", "Unknown", duplicate.reason, duplicate.message)
     else:
         return conditions.Condition("Ready", "True", Reason.AGENT_REPORTING.value, "the agent reports")
     if machine.allows_offline:

@@ -19,6 +19,8 @@ class Reason(enum.Enum):
     CERTIFICATE_REFUSED = "CertificateRefused"
     RENEWAL_OVERDUE = "RenewalOverdue"
     CREDENTIAL_EXPIRED = "CredentialExpired"
+    DUPLICATE_IDENTITY = "DuplicateIdentity"
+    COPY_FOUND = "CopyFound"
     VIRTUAL_MACHINE_NOT_FOUND = "VirtualMachineNotFound"
     VIRTUAL_MACHINE_DELETING = "VirtualMachineDeleting"
     UNINSTALLING = "Uninstalling"

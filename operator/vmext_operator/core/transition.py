@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from vmext_operator.api import conditions
+from vmext_operator.core import duplicates
 from vmext_operator.core.farewell import Said
 from vmext_operator.core.projection import Projected, Situation
 from vmext_operator.core.reasons import Reason
@@ -31,3 +35,11 @@ def say(situation: Situation, projected: Projected) -> Said | None:
     if new and old != new:
         return Said(Reason.UPDATED.value, f"{handler} {old} to {new}: {ready.message}", warning=False)
     return Said(ready.reason, ready.message, warning=False)
+
+
+def say_of_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Said | None:
+    """Return what to say of a machine's status: that others with its identity were found; None for nothing new."""
+    known, found = (conditions.find(one.get("conditions") or (), duplicates.CONDITION) for one in (before, now))
+    if found is None or (known is not None and known.get("reason") == found["reason"]):
+        return None
+    return Said(found["reason"], found["message"], warning=True)

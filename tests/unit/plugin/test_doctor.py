@@ -13,6 +13,10 @@ from control_plane import versions
 from kubectl_vmext.doctor import installation, machine
 from kubectl_vmext.doctor.finding import Finding, Level
 from support import objects
+from vmext_operator.api import conditions
+from vmext_operator.api.goal_state import Copy
+from vmext_operator.core import duplicates
+from vmext_operator.core.duplicates import Sighting
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -163,3 +167,33 @@ def test_extensions_that_failed_are_pointed_at() -> None:
     failed = objects.extension(status={"conditions": [stalled]})
     found = list(machine.findings(healthy(), goal(7), lease(ago(seconds=1)), [failed, objects.extension("fine")], NOW))
     assert [one.remedy for one in found if one.remedy] == ["kubectl vmext logs hello"]
+
+
+def findings_of(*conditions: dict[str, str]) -> list[Finding]:
+    obj = healthy()
+    obj["status"]["conditions"] += conditions
+    return list(machine.findings(obj, goal(7), lease(ago(seconds=2)), (), NOW))
+
+
+def test_a_certificate_that_is_refused_takes_another_enrolment_and_nothing_less() -> None:
+    why = "AAAA is proposed, which the key of BBBB has not signed; if the machine was made anew, enrol it with --again"
+    found = worst(findings_of({"type": "Enrolled", "status": "False", "reason": "CertificateRefused", "message": why}))
+
+    assert "kubectl vmext enroll web-1 --again" in found.remedy
+
+
+def test_duplicates_are_named_with_what_to_do() -> None:
+    copies = [Copy("c", "clone-1", "machine-id 2", "it was enrolled elsewhere", "")]
+    for level, told in (
+        (Level.WARN, duplicates.condition("web-1", (), copies)),
+        (Level.FAIL, duplicates.condition("web-1", [Sighting("i/1", "", 0.0), Sighting("i/2", "", 1.0)], ())),
+    ):
+        assert told is not None
+        found = worst(findings_of(vars_of(told)))
+        assert found.level is level
+        assert found.words.startswith(f"DuplicateIdentity, {told.reason}: ")
+        assert "kubectl vmext enroll" in found.remedy
+
+
+def vars_of(condition: conditions.Condition) -> dict[str, str]:
+    return {name: getattr(condition, name) for name in ("type", "status", "reason", "message")}
