@@ -261,7 +261,7 @@ def _rotate(path: str) -> tuple[identity.Identity, identity.Identity]:
     own, following = identity.load(layout), identity.load_next(layout)
     why = standby.reason(settings, layout, _check(layout))
     if why:
-        raise ConfigurationError(path, f"{why}; {standby.ADVICE}")
+        raise ConfigurationError(path, f"{why}; {standby.advice(settings)}")
     if own is None or not settings.uid or not settings.anchor_uid:
         raise ConfigurationError(path, "this machine is not enrolled; paste what kubectl vmext enroll prints")
     if following is None:
@@ -283,7 +283,7 @@ def status(path: str) -> int:
     layout = Layout(settings.root)
     checked = _check(layout)
     why = standby.reason(settings, layout, checked)
-    lines.extend(_standing(why, checked))
+    lines.extend(_standing(settings, why, checked))
     try:
         lines.extend(rotation.describe(layout))
     except (IdentityError, OSError) as error:
@@ -295,10 +295,10 @@ def status(path: str) -> int:
     return 4 if why else 0
 
 
-def _standing(why: str, checked: Check) -> list[str]:
+def _standing(settings: Config, why: str, checked: Check) -> list[str]:
     """Return whether this machine takes orders, and what has changed on it since it was enrolled."""
     if why:
-        return [f"takes orders: no: {why}", f"what to do:   {standby.ADVICE}"]
+        return [f"takes orders: no: {why}", f"what to do:   {standby.advice(settings)}"]
     if checked.comparison.sameness is Sameness.SAME:
         return []
     return [f"has changed:  {checked.comparison.words()}; {standby.CONFIRM}"]

@@ -76,7 +76,7 @@ class Standing(NamedTuple):
 def standing(own: Installation, checked: Check, boot: str) -> Standing:
     """Return how a machine stands, in one boot, that is no copy."""
     has_changed = checked.comparison.sameness is Sameness.CHANGED
-    name = holder.identify(own.id, checked.found, boot)
+    name = holder.identify(own.id, same_machine.lasting(checked.found), boot)
     return Standing(own, holder.Claim(name, same_machine.describe(checked.found), has_changed=has_changed))
 
 

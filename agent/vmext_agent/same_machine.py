@@ -132,6 +132,11 @@ def describe(facts: Mapping[str, str]) -> str:
     return ", ".join(f"{words} {facts[fact]}" for fact, words in _WORDS.items() if fact in facts)[:_DESCRIBED]
 
 
+def lasting(facts: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the facts that are there from the beginning of a boot to its end, and stay the same."""
+    return {fact: value for fact, value in facts.items() if fact in (*_HARDWARE, "machineID")}
+
+
 def complete(noted: Mapping[str, str], found: Mapping[str, str]) -> Mapping[str, str]:
     """Return what was noted with what could not be read then: what is noted already stays as it is."""
     return {**found, **{fact: value for fact, value in noted.items() if usable(fact, value)}}

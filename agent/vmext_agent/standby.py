@@ -20,14 +20,19 @@ if TYPE_CHECKING:
     from vmext_agent.layout import Layout
     from vmext_agent.log import Log
 
-ADVICE = (
-    "if this is another machine, declare it and paste what kubectl vmext enroll NAME prints; if it is the same one:"
-    " vmext-agent confirm"
-)
 CONFIRM = "if that is right: vmext-agent confirm"
 _REMIND_S = 3600.0
 #: How often a copy says that it is there.
 _TELL_S = 300.0
+
+
+def advice(config: Config) -> str:
+    """Return what people can do about a copy."""
+    return (
+        "if this is another machine, declare it and paste what kubectl vmext enroll NAME prints; if it is"
+        f" {config.name} itself, on other hardware: vmext-agent confirm; to take the place of one that still runs,"
+        f" paste what kubectl vmext enroll {config.name} --again prints"
+    )
 
 
 def reason(config: Config, layout: Layout, checked: Check) -> str:
@@ -66,15 +71,18 @@ def _stand_by(config: Config, checked: Check, boot: str, why: str, log: Log) -> 
 
     All that is ever written to the API server from here is that there is a copy, under a name of its own.
     """
-    remind_at = 0.0
+    remind_at, failed = 0.0, ""
     while True:
         if time.monotonic() >= remind_at:
-            log.error("This machine takes no orders", why=why, advice=ADVICE)
+            log.error("This machine takes no orders", why=why, advice=advice(config))
             remind_at = time.monotonic() + _REMIND_S
         try:
             _tell(config, checked, boot, notice(checked, why, time.time()))
+            failed = ""
         except AgentError as error:
-            log.warning("The cluster can't be told of this copy; trying again", error=error)
+            if type(error).__name__ != failed:
+                log.warning("The cluster can't be told of this copy; trying again", error=error)
+            failed = type(error).__name__
         time.sleep(_TELL_S)
 
 
@@ -97,7 +105,7 @@ def withdraw(config: Config, layout: Layout) -> None:
 
 def _tell(config: Config, checked: Check, boot: str, content: dict[str, object] | None) -> None:
     own = checked.installation.id if checked.installation is not None else ""
-    name = holder.identify(own, checked.found, boot).rpartition("/")[2]
+    name = holder.identify(own, same_machine.lasting(checked.found), boot).rpartition("/")[2]
     client = Cluster(config)
     try:
         client.patch_status({"copies": {name: content}})

@@ -22,7 +22,7 @@ _BASE_S, _INPUT_S = 60.0, 0.05
 #: Every target of ``targets.MAKERS``, by name: importing that module would import what is to be instrumented.
 TARGETS = (
     "goal_state", "last_goal", "manifest", "status", "heartbeat", "policy", "record", "move", "state_files", "command",
-    "archive", "guest_report",
+    "installation", "archive", "guest_report",
 )  # fmt: skip
 RAW, STRUCTURED = 100_000, 10_000
 

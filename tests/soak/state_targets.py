@@ -72,6 +72,30 @@ def state_files() -> Target:
     return of_json(feed, (), trees, more=states)
 
 
+def installation() -> Target:
+    """What a machine was when it was enrolled: whatever is in the file, it is the same machine, a copy, or unknown."""
+    from vmext_agent import files, installation, same_machine
+    from vmext_agent.layout import Layout
+
+    facts = {"productUUID": "4c4c4544-0042-3510-8052-b4c04f564433", "machineID": "3d1219c7c4c5404aaa1f6d2a48adfda4"}
+    whole = {"id": "1", "uid": "2", "anchorUID": "3", "machine": "default/web-1", "facts": facts, "yielded": "x"}
+
+    def feed(data: bytes, folder: str) -> None:
+        layout = Layout(folder)
+        files.make_folder(layout.own, 0o700)
+        put(layout.installation, data)
+        checked = installation.check(layout, facts)
+        noted = checked.installation
+        assert noted is not None, "a file that is there is as good as none"
+        if noted.id or noted.facts:
+            installation.save(layout, noted)
+            assert installation.load(layout) == noted, "an installation does not survive"
+            known = same_machine.complete(noted.facts, facts)
+            assert set(facts) <= set(known), "a fact is lost"
+
+    return of_json(feed, (), [whole])
+
+
 def command() -> Target:
     """What is left of a command of an earlier agent: ``step.json``, ``start`` and ``exit``."""
     from vmext_agent import commands, files, transcript
@@ -107,4 +131,6 @@ def _check_purpose(purpose: Any, transcript: Any) -> None:
         assert texts, "a variable of a step is no text"
 
 
-MAKERS: dict[str, Callable[[], Target]] = {maker.__name__: maker for maker in (record, move, state_files, command)}
+MAKERS: dict[str, Callable[[], Target]] = {
+    maker.__name__: maker for maker in (record, move, state_files, installation, command)
+}

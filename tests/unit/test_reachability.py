@@ -119,6 +119,19 @@ def test_what_a_machine_reports_is_a_sign_too() -> None:
     assert watched.presence("2") is Presence.THERE
 
 
+def test_what_a_copy_says_is_no_sign_of_the_machine() -> None:
+    watched = Watched()
+    watched.after(0, "a")
+    assert watched.presence() is Presence.THERE
+    for hour in range(6):
+        watched.after(60, "a")
+        copies = {"abc": {"hostname": "clone-1", "time": f"2026-01-01T0{hour}:00:00Z"}}
+        status = {"agentVersion": "1", "copies": copies}
+        told = goal_state.parse(objects.goal_state("web-1", GOAL, status)).report
+        found = watched.heartbeats.presence(machine(), told)
+    assert found is Presence.SILENT
+
+
 def test_an_api_server_that_was_away_makes_nobody_unreachable() -> None:
     watched = Watched()
     watched.after(0, "a")
