@@ -30,6 +30,7 @@ READS_THE_WALL_CLOCK = {
     "package_locks.py": "files of package managers whose process is not known by its name",
     "resumption.py": "times in records, for people",
     "pulse.py": "the age of a heartbeat file that was there before the agent",
+    "standby.py": "the time of a notice, for people",
     "setbacks.py": "times in messages, for people",
     "transcript.py": "times of lines",
     "view.py": "times in records, for people",
