@@ -59,10 +59,14 @@ class Site:
 
     def recover(self) -> None:
         """Bring the machine to where tests begin, whatever the one before has left."""
+        if self.machine.is_on and self.machine.hardware.clock:
+            self.machine.run(["sync"])
+            self.machine.stop()
         if not self.machine.is_on:
             self.machine.start(clock="")
             self.machine.wait_for_boot()
         self.machine.link(on=True)
+        self.eventually(lambda: self.machine.run(["true"]), "the machine is not reached")
         self.machine.set_clock(time.time())
         self.machine.run(["systemctl", "reset-failed"])
         self.machine.run(["systemctl", "start", UNIT])
