@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -115,15 +115,7 @@ class Site:
         lines = self.machine.run(f"cat {_ORDER}", check=False).text.splitlines()
         return [" ".join(line.split()[:2]) for line in lines]
 
-    def reported(self, name: str) -> Mapping[str, Any]:
-        """Return what the agent reports of an extension."""
-        goals = self.api.request("GET", self.api.path("GoalState"))["items"]
-        found: Mapping[str, Any] = {}
-        for goal in goals:
-            found = (goal.get("status") or {}).get("extensions", {}).get(name, found)
-        return found
-
-    def eventually(self, test: Any, what: str, *, timeout_s: float = LONG_S) -> None:
+    def eventually(self, test: Callable[[], object], what: str, *, timeout_s: float = LONG_S) -> None:
         """Wait for a condition through a machine that is not reached for a while."""
         missing = (virtual_machine.NotReachedError, virtual_machine.CommandError, ApiError)
         waiting.eventually(test, what, timeout_s=timeout_s, despite=missing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from development.api import condition
 from development.house import extension
 from vm.site import LONG_S, UNIT, Site, once
 
@@ -81,9 +82,10 @@ def test_a_handler_that_takes_more_than_its_memory_is_told_so(site: Site) -> Non
 
     stalled = site.api.wait_stalled("greedy", timeout_s=LONG_S)
 
-    words = str(site.reported("greedy")) + str(stalled["status"]["conditions"])
-    assert "memory" in words.lower()
-    assert LIMIT in words or str(64 << 20) in words
+    stalled_for = condition(stalled, "Stalled")
+    assert stalled_for is not None
+    assert stalled_for["reason"] == "OutOfMemory"
+    assert "64 MiB" in stalled_for["message"]
 
 
 def test_a_limit_of_memory_is_for_all_that_a_handler_has_running(site: Site) -> None:
