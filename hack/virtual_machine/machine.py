@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from virtual_machine.monitor import Monitor
 from virtual_machine.shell import CommandError, Done, NotReachedError, Shell
 
 #: An emulated boot takes half a minute on a quiet computer, and several on one that compiles.
-BOOT_S = 900.0
+BOOT_S = 1200.0
 _MONITOR_S = 60.0
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -79,9 +80,7 @@ class Machine:
         """
         assert self._process is None, f"{self.name} is on already"
         if clock is not None:
-            self.hardware = Hardware(
-                self.hardware.uuid, self.hardware.memory_mib, self.hardware.processors, clock=clock
-            )
+            self.hardware = dataclasses.replace(self.hardware, clock=clock)
         disk = self._folder / emulator.DISK
         if not disk.exists():
             made = subprocess.run(

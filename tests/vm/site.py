@@ -19,7 +19,7 @@ from support import waiting
 from support.plugin import Plugin
 
 #: What takes seconds on a machine takes minutes on an emulated one beside a compiler.
-LONG_S = 300.0
+LONG_S = 600.0
 UNIT = "vmext-agent"
 _PROGRAM = "/usr/lib/vmext-agent"
 _ORDER = "/var/log/tracer.order"

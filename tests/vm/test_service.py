@@ -85,7 +85,7 @@ def test_a_handler_that_takes_more_than_its_memory_is_told_so(site: Site) -> Non
     stalled_for = condition(stalled, "Stalled")
     assert stalled_for is not None
     assert stalled_for["reason"] == "OutOfMemory"
-    assert "64 MiB" in stalled_for["message"]
+    assert LIMIT in stalled_for["message"]
 
 
 def test_a_limit_of_memory_is_for_all_that_a_handler_has_running(site: Site) -> None:
