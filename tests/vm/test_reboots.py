@@ -39,7 +39,7 @@ def test_an_update_that_a_reboot_cuts_off_is_begun_again_and_not_rolled_back(sit
     site.machine.reboot()
 
     ready = site.api.wait_ready("update", timeout_s=LONG_S)
-    assert ready["status"]["installedVersion"] == "2.0.0"
+    assert ready["status"]["typeHandlerVersion"] == "2.0.0"
     assert site.order().count("2.0.0 update") == 2
     assert "1.0.0 enable" not in site.order()[2:]
 
