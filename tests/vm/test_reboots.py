@@ -68,6 +68,7 @@ def test_a_handler_that_reboots_as_its_last_act_ends_by_its_own_status(site: Sit
     ready = site.api.wait_ready("last", timeout_s=LONG_S)
     assert ready["status"]["statuses"][0]["message"] == "done"
     # The second is every boot's own, and no attempt at the first.
+    site.wait_began("1.0.0 enable", 2)
     assert site.order() == ["1.0.0 install", "1.0.0 enable", "1.0.0 enable"]
     logged = [line for line in site.log().splitlines() if "extension=last " in line]
     assert not any("attempt=2" in line or "cut off" in line for line in logged), logged
