@@ -64,7 +64,13 @@ class House:
             self.api.apply({"apiVersion": "vmext.dev/v1alpha1", "kind": "VirtualMachine", "metadata": {"name": name}})
         agent = options.pop("agent", {})
         guest = self.add_guest(name, **options)
-        anchor_uid = self.await_anchor(name)
+        self.join(name, agent)
+        return guest
+
+    def join(self, name: str, agent: Mapping[str, Any] | None = None, *, timeout_s: float = 60.0) -> None:
+        """Give a guest a credential for its VirtualMachine, once that is declared, and start its agent."""
+        guest = self.guests[name]
+        anchor_uid = self.await_anchor(name, timeout_s=timeout_s)
         self.give_credential(name, anchor_uid)
         configuration = {
             "server": self.cluster.server,
@@ -75,9 +81,8 @@ class House:
             "goalState": goal_state.name_of(name, anchor_uid),
         }
         guest.write(CA_FILE, self.cluster.ca_file.read_bytes(), mode=0o644)
-        guest.write(CONFIG, json.dumps(configuration | agent).encode(), mode=0o600)
+        guest.write(CONFIG, json.dumps(configuration | dict(agent or {})).encode(), mode=0o600)
         guest.start_service(agent_service())
-        return guest
 
     def add_guest(self, name: str, **options: Any) -> simulated_guest.Guest:
         """Boot a guest with the agent's program on it, that no cluster knows of yet."""
@@ -87,13 +92,13 @@ class House:
         guest.write("/usr/bin/vmext-agent", program.encode(), mode=0o755)
         return guest
 
-    def await_anchor(self, name: str) -> str:
+    def await_anchor(self, name: str, *, timeout_s: float = 60.0) -> str:
         """Return the UID of a machine's anchor, once the operator has made it."""
 
         def anchor(obj: Mapping[str, Any] | None) -> str:
             return str(((obj or {}).get("status") or {}).get("credential", {}).get("anchorUID", ""))
 
-        return anchor(self.api.wait("VirtualMachine", name, lambda obj: bool(anchor(obj)), timeout_s=60))
+        return anchor(self.api.wait("VirtualMachine", name, lambda obj: bool(anchor(obj)), timeout_s=timeout_s))
 
     def give_credential(self, name: str, anchor_uid: str) -> None:
         """Put a new token into a machine's guest."""

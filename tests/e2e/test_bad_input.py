@@ -115,7 +115,8 @@ def test_an_old_goal_state_that_is_put_back_runs_nothing_old_and_heals_by_itself
     try:
         home.api.delete("GoalState", vm)
         home.api.wait_gone("GoalState", vm)
-        replayed = {"apiVersion": old["apiVersion"], "kind": "GoalState", "metadata": {"name": vm}, "spec": spec}
+        own = {"name": old["metadata"]["name"]}
+        replayed = {"apiVersion": old["apiVersion"], "kind": "GoalState", "metadata": own, "spec": spec}
         home.api.request("POST", home.api.path("GoalState"), replayed)
         home.api.wait("GoalState", vm, lambda goal: answer(goal, vm).get("reason") == "SequenceBehind", timeout_s=60)
         assert runs(guest) == ["1", "2", "3"]

@@ -116,8 +116,15 @@ def test_a_machine_that_is_revoked_is_shut_out_until_it_is_enrolled_again(
     assert guest.read("/root/ran") == b"once\ntwice\n"
 
     # What was not changed does not run again for it.
+    second = credential(home.api.get("VirtualMachine", guest.name))["anchorUID"]
     enrol(home, guest, capsys, "--again")
-    declaring.wait_reason(home.api, guest.name, "Reconciling", "NotEnrolled")
+
+    def has_answered(goal: Object | None) -> bool:
+        answers = ((goal or {}).get("status") or {}).get("extensions") or {}
+        is_another = goal is not None and goal["spec"]["anchorUID"] != second
+        return is_another and (answers.get(guest.name) or {}).get("outcome") == "Succeeded"
+
+    home.api.wait("GoalState", guest.name, has_answered, timeout_s=60)
     home.api.wait_ready(guest.name, timeout_s=60)
     assert guest.read("/root/ran") == b"once\ntwice\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -10,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,10 +63,14 @@ def desk(home: House, own_cluster: control_plane.ControlPlane, page: Path, tmp_p
     own = dataclasses.replace(home, api=api, guests={}, folder=tmp_path)
     with skipping():
         for machine in snippets.machines(page, new=False):
-            own.add_machine(machine, declare=False)
+            own.add_guest(machine)
         for machine in snippets.machines(page, new=True):
             # What it is told to be comes with the page's own enrolment; until then its agent finds no configuration.
             own.add_guest(machine).start_service(agent_service())
+    closing = contextlib.ExitStack()
+    for machine in snippets.machines(page, new=False):
+        # The page itself declares it: then it is enrolled.
+        closing.enter_context(_joining(own, machine))
     tools = tmp_path / "bin"
     tools.mkdir()
     settings = yaml.safe_load(own_cluster.kubeconfig.read_text())
@@ -90,8 +96,20 @@ def desk(home: House, own_cluster: control_plane.ControlPlane, page: Path, tmp_p
         "MIRROR": home.url,
         "MIRROR_FOLDER": str(home.served),
     }
-    yield Desk(desk_folder, environment)
+    with closing:
+        yield Desk(desk_folder, environment)
     api.close()
+
+
+@contextlib.contextmanager
+def _joining(house: House, machine: str) -> Iterator[None]:
+    """Have a guest join its cluster as soon as its VirtualMachine is declared."""
+    api = Api(house.cluster.kubeconfig, house.api.namespace)
+    own = dataclasses.replace(house, api=api)
+    with contextlib.closing(api), ThreadPoolExecutor() as pool:
+        joined = pool.submit(own.join, machine, timeout_s=_SNIPPET_S)
+        yield
+        joined.result()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

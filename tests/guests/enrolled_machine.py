@@ -30,7 +30,7 @@ def bundle(machine: Machine, **changed: str | None) -> dict[str, Any]:
         "name": machine.name,
         "uid": UID,
         "anchorUID": ANCHOR,
-        "goalState": name_of(machine.name, ANCHOR),
+        "goalState": name_of(changed.get("name") or machine.name, ANCHOR),
         "token": credentials.issue(machine.api, machine.name, ANCHOR),
     }
     return {name: value for name, value in (made | changed).items() if value is not None}

@@ -78,7 +78,7 @@ SCENARIOS = (
     ),
     Scenario(
         "a removal of what was never installed",
-        [_fails("1.0.0", "install"), Want(outcome="Failed", reason="InstallFailed"), Remove()],
+        [_fails("1.0.0", "install"), Want(outcome="Failed", reason="InstallFailed"), Remove(reason="NothingInstalled")],
     ),
     Scenario("an orphan", [Want(), Remove(state="orphan")]),
     Scenario("an update", [Want(), _newer()]),
@@ -192,12 +192,12 @@ SCENARIOS = (
     ),
     Scenario(
         "one of two is removed, then the other",
-        [[Want(name="a"), Want(name="b")], Remove("b"), Remove("a")],
+        [[Want(name="a"), Want(name="b")], Remove("b", reason="HandlerKept"), Remove("a")],
         multi=True,
     ),
     Scenario(
         "one of two whose disable fails is removed all the same",
-        [[Want(name="a"), Want(name="b")], _fails("1.0.0", "disable"), Remove("b")],
+        [[Want(name="a"), Want(name="b")], _fails("1.0.0", "disable"), Remove("b", reason="HandlerKept")],
         multi=True,
     ),
     Scenario(

@@ -47,7 +47,7 @@ def test_what_is_not_for_a_machine_waits_for_its_facts_and_is_stalled_by_them(
     machine(api)
     declare(api, "one", types[0])
     wait_reason(api, "one", "Reconciling", "NotEnrolled")
-    assert "is for debian:12, amd64; what the machine is, its agent has not reported yet" in words(api, "one")
+    assert "kubectl vmext enroll web-1" in words(api, "one")
     report(api, guest={"os": "rhel", "version": "9.4", "arch": "x86_64"})
     stalled = wait_reason(api, "one", "Stalled", "UnsupportedOS")
     assert stalled["status"]["provisioningState"] == "Failed"

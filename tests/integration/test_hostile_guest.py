@@ -54,10 +54,11 @@ class Probed:
         return Cost(time.monotonic(), sum(number for _, number in found), events, float(cpu_s))
 
 
-@pytest.fixture(scope="module")
-def probed(cluster: control_plane.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probed]:
-    folder = tmp_path_factory.mktemp("operator")
-    made = Operator(credentials.of_operator(cluster, folder), folder / "operator.log", "--probe-address=127.0.0.1:0")
+@pytest.fixture
+def probed(cluster: control_plane.Cluster, api: Api, tmp_path: Path) -> Iterator[Probed]:
+    """An operator for this test's machines alone: what it writes for those that other tests left is not measured."""
+    options = ("--probe-address=127.0.0.1:0", f"--watch-namespaces={api.namespace}")
+    made = Operator(credentials.of_operator(cluster, tmp_path), tmp_path / "operator.log", *options)
     made.start()
     yield Probed(made)
     made.stop()

@@ -62,9 +62,8 @@ class Writer:
             written = await self._client.apply(goal_state.PLURAL, key, body)
         self._store.observe(goal_state.PLURAL, written, ours=True)
         logger.info(
-            "goal written vm=%s/%s generation=%s extensions=%d sequence_number=%d",
-            namespace,
-            goal.vm_name,
+            "goal written vm=%s generation=%s extensions=%d sequence_number=%d",
+            Key(namespace, goal.vm_name),
             written["metadata"]["generation"],
             len(goal.extensions),
             goal.last_sequence_number,

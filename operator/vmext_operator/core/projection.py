@@ -154,6 +154,8 @@ def _conditions(situation: Situation, stage_age_s: float) -> tuple[tuple[conditi
     if held is not None:
         if held.awaits_machine and situation.presence is not Presence.THERE and situation.allows_offline:
             return _allowed_offline(situation, held.message), None
+        if held.awaits_machine and situation.presence is Presence.NEVER and not situation.is_enrolled:
+            return _absent(situation), None
         if held.patience_s is None:
             return conditions.reconciling(held.reason.value, held.message), None
         left = held.patience_s - stage_age_s
