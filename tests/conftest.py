@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import control_plane
@@ -19,6 +20,11 @@ ALLOWED_SKIPS = Path(__file__).parent / "skips.txt"
 #: Run by commands of their own. make test-gitops: Flux takes ten minutes to build where it is not cached; make test-vm:
 #: emulated machines take minutes to boot, and their disk needs packages and two minutes to be made.
 APART = tuple(Path(__file__).parent / name for name in ("gitops", "vm"))
+
+
+# How long an example takes is the machine's affair, and other people's on it: no unit test is timed.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,7 +15,7 @@ from vmext_operator.api.goal_state import EntryState
 from vmext_operator.core.goal_compile import compile_goal
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(compile_properties.LIVES)
 def test_random_lives(life: tuple[list[Step], int]) -> None:
     compile_properties.live(*life)

@@ -196,7 +196,7 @@ _NESTED = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(_NESTED)
 def test_whatever_is_well_formed_ends_in_a_value_or_in_a_refusal(text: str) -> None:
     # Any other error is a finding.
@@ -204,7 +204,7 @@ def test_whatever_is_well_formed_ends_in_a_value_or_in_a_refusal(text: str) -> N
         evaluate.value(f"[{text}]", SCOPE)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.text(alphabet="[]()',.'ab0-_ {}\n\\é", max_size=60))
 def test_whatever_is_rubbish_ends_in_a_value_or_in_a_refusal(text: str) -> None:
     # Any other error is a finding.

@@ -279,7 +279,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_JSON)
 def test_whatever_it_is_ends_in_manifests_or_in_a_refusal(document: Any) -> None:
     for whole in (document, {"resources": [document]}, {"resources": document, "parameters": document}):
