@@ -108,12 +108,13 @@ class Credential:
 
     def _try(self) -> None:
         """Take the next key and the next token into use, where there are such; note when to try again."""
-        before, (token, thumbprint) = self._facts, self._wanted
+        before, error_before, (token, thumbprint) = self._facts, self._error, self._wanted
+        is_another = False
         try:
             if self._next is not None and thumbprint == self._next.thumbprint:
-                self._change_key(self._next)
+                is_another = self._change_key(self._next)
             if token is not None:
-                self._renew(token)
+                is_another = self._renew(token) or is_another
         except (IdentityError, ClusterError, OSError, ValueError) as error:
             wait_s = self._backoff.next()
             self._due = time.monotonic() + wait_s
@@ -127,38 +128,43 @@ class Credential:
         else:
             self._due, self._error = None, ""
             self._backoff.reset()
-        self._facts = self._look()
+        if is_another or self._error != error_before:
+            # Else there is nothing new to be read: most goals say of both what the one before them did.
+            self._facts = self._look()
         if self._facts != before:
             self._changed()
 
-    def _change_key(self, following: identity.Identity) -> None:
+    def _change_key(self, following: identity.Identity) -> bool:
         """Use the key that the operator knows the machine by now; the one before it is kept while it is needed.
 
-        Raises IdentityError, OSError: until it works both keys are at hand.
+        Returns whether another one is in use. Raises IdentityError, OSError: until it works both keys are at hand.
         """
         own = self._own
         if own is None:
-            return
+            return False
         self._own, earlier = identity.promote(self._layout, own, following)
         self._next = None
         self._earlier.append(earlier)
         self._log.info("A new key is in use", thumbprint=following.thumbprint, before=own.thumbprint)
+        return True
 
-    def _renew(self, token: NextToken) -> None:
+    def _renew(self, token: NextToken) -> bool:
         """Take the next token into use: only once the API server has answered to it. Blocks for as long as that takes.
 
-        Raises IdentityError, ClusterError, OSError, ValueError: the one before it stays.
+        Returns whether another one is in use. Raises IdentityError, ClusterError, OSError, ValueError: the one before
+        it stays.
         """
         held = self._facts.get("credential")
         known = held.get("id") if isinstance(held, dict) else None
         own = next((one for one in self._all() if one.thumbprint == token.thumbprint), None)
         if token.id == known or own is None:
-            return
+            return False
         opened = identity.opened(own, token.token).decode("ascii").strip()
         claims(opened)
         self._prove(opened)
         files.write(self._config.token_file, opened.encode(), 0o600)
         self._log.info("A new token is in use", id=token.id)
+        return True
 
     def _prove(self, token: str) -> None:
         """Raise ClusterError where the API server does not take a token."""
